@@ -1,0 +1,132 @@
+"""Corrupt a patch of a simulated field on purpose, with its true label."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+KINDS = ("nan", "nonphysical", "spike")
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One corrupted patch of one field at one timestep.
+
+    Parameters
+    ----------
+    timestep : int
+        Number of the output frame, 1 or more.
+    kind : {"nan", "nonphysical", "spike"}
+        "nan": not a number. "nonphysical": minus the absolute value, lower by ``amplitude``
+        standard deviations of the field: a negative density. "spike": higher by ``amplitude``
+        standard deviations.
+    field : str, default="density"
+        Variable to corrupt.
+    patch : tuple of int, optional
+        Rows and columns (y_start, y_stop, x_start, x_stop). Default: an eighth of each side, at
+        a place drawn from ``seed`` and ``timestep``.
+    amplitude : float, default=10
+        In standard deviations of the field.
+    into : {"output", "state"}, default="output"
+        "output": only the yielded frame is wrong, as after a fault in memory or on the way; the
+        simulation goes on from the right state. "state": it goes on from the corrupted state.
+    seed : int, default=0
+        For the place of the patch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dask_exa.datasets import Injection
+    >>> injection = Injection(timestep=3, kind="nan", patch=(0, 2, 0, 4))
+    >>> fields = {"density": np.ones((8, 8))}
+    >>> injection.apply(fields)
+    {'injected': 'nan', 'injected_field': 'density', 'injected_patch': (0, 2, 0, 4)}
+    >>> int(np.isnan(fields["density"]).sum())
+    8
+    """
+
+    timestep: int
+    kind: str
+    field: str = "density"
+    patch: tuple | None = None
+    amplitude: float = 10.0
+    into: str = "output"
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise ValueError(f"kind={self.kind!r} is unknown; pass one of {', '.join(KINDS)}.")
+        if self.into not in ("output", "state"):
+            raise ValueError(f"into={self.into!r} is unknown; pass 'output' or 'state'.")
+        if self.timestep < 1:
+            raise ValueError(
+                f"timestep={self.timestep} is never yielded; the first frame has timestep 1."
+            )
+
+    def apply(self, fields):
+        """Corrupt the field in place and return its truth label.
+
+        Parameters
+        ----------
+        fields : dict of str to ndarray of shape (ny, nx)
+
+        Returns
+        -------
+        dict
+            ``injected`` (the kind), ``injected_field`` and ``injected_patch``.
+
+        Raises
+        ------
+        ValueError
+            When the field does not exist or the patch lies outside of it.
+        """
+        if self.field not in fields:
+            raise ValueError(f"field={self.field!r} is unknown; pass one of {', '.join(fields)}.")
+        values = fields[self.field]
+        patch = self._patch_of(values.shape)
+        region = values[patch[0] : patch[1], patch[2] : patch[3]]
+        excess = self.amplitude * np.std(values)
+        if self.kind == "nan":
+            region[...] = np.nan
+        elif self.kind == "nonphysical":
+            region[...] = -np.abs(region) - excess
+        else:
+            region += excess
+        return {"injected": self.kind, "injected_field": self.field, "injected_patch": patch}
+
+    def _patch_of(self, shape):
+        if self.patch is None:
+            random = np.random.default_rng([self.seed, self.timestep])
+            sizes = [max(1, n // 8) for n in shape]
+            corner = [int(random.integers(n - size)) for n, size in zip(shape, sizes, strict=True)]
+            return (corner[0], corner[0] + sizes[0], corner[1], corner[1] + sizes[1])
+        patch = tuple(int(edge) for edge in self.patch)
+        for start, stop, n in zip(patch[::2], patch[1::2], shape, strict=True):
+            if not 0 <= start < stop <= n:
+                raise ValueError(
+                    f"patch={patch} lies outside of a field of shape {shape}; "
+                    "pass (y_start, y_stop, x_start, x_stop)."
+                )
+        return patch
+
+
+def injections_by_timestep(inject):
+    """Return {timestep: Injection} from None, one or several, as objects or as dictionaries.
+
+    Examples
+    --------
+    >>> from dask_exa.datasets._injection import injections_by_timestep
+    >>> injections_by_timestep({"timestep": 2, "kind": "spike"})[2].kind
+    'spike'
+    """
+    if inject is None:
+        return {}
+    rows = (inject,) if isinstance(inject, (dict, Injection)) else inject
+    injections = {}
+    for row in rows:
+        injection = row if isinstance(row, Injection) else Injection(**row)
+        if injection.timestep in injections:
+            raise ValueError(
+                f"inject has two entries with timestep={injection.timestep}; pass one a timestep."
+            )
+        injections[injection.timestep] = injection
+    return injections
