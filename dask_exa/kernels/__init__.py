@@ -1,0 +1,1 @@
+"""Numeric kernels in twins, Numba and CuPy, with one signature."""

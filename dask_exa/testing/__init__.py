@@ -1,0 +1,1 @@
+"""Contract suites and strategies for tests of estimators, ours and other people's."""

@@ -1,0 +1,233 @@
+"""Estimators in zarr: parameters as attributes, state as arrays.
+
+A checkpoint is written beside the earlier one and takes its place when it is complete, so that a
+full disk or an interruption in the middle costs nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from dask_exa._array import to_host
+from dask_exa._samples import Labels
+from dask_exa.base import State
+from dask_exa.reduction._graph import Graph, ref
+
+FORMAT = 1
+_MARK = "dask_exa_checkpoint"
+
+
+def save(estimator: Any, path: str | os.PathLike) -> None:
+    """Write an estimator to a zarr group, replacing an earlier checkpoint only at the end.
+
+    Parameters
+    ----------
+    estimator : MergeableEstimator
+        Fitted. State that is split over workers is written by them: `path` must then be on a
+        file system that they share.
+    path : str or path-like
+
+    Raises
+    ------
+    FileExistsError
+        If `path` is there and is not a checkpoint.
+    """
+    path = Path(path)
+    if path.exists() and not _is_checkpoint(path):
+        raise FileExistsError(f"path={str(path)!r} exists and is not a checkpoint; choose another.")
+    writing, previous = _sibling(path, "writing"), _sibling(path, "previous")
+    shutil.rmtree(writing, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write_estimator(estimator, writing)
+    except BaseException:
+        shutil.rmtree(writing, ignore_errors=True)
+        raise
+    if path.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        path.rename(previous)
+    writing.rename(path)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def load(cls: type, path: str | os.PathLike) -> Any:
+    """Return the estimator that `save` wrote.
+
+    Parameters
+    ----------
+    cls : type
+        The class that is asked for; a checkpoint of another one is refused.
+    path : str or path-like
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        If there is no checkpoint, one of a later format, or one of another class.
+    """
+    path = Path(path)
+    if not path.exists() and _is_checkpoint(_sibling(path, "previous")):
+        path = _sibling(path, "previous")  # interrupted between the two renames
+    if not _is_checkpoint(path):
+        raise FileNotFoundError(f"path={str(path)!r} is not a checkpoint of dask-exa.")
+    group: Any = zarr.open_group(path, mode="r")
+    if group.attrs[_MARK] > FORMAT:
+        raise ValueError(
+            f"path={str(path)!r} has checkpoint format {group.attrs[_MARK]}, this version reads "
+            f"up to {FORMAT}; upgrade dask-exa."
+        )
+    found = _named_class(group.attrs["class"])
+    if not issubclass(found, cls):
+        raise TypeError(f"path={str(path)!r} holds a {found.__name__}, not a {cls.__name__}.")
+    estimator = found(**_tuples(group.attrs["params"]))
+    estimator.n_features_in_ = group.attrs["n_features_in"]
+    if "feature_names_in" in group.attrs:
+        estimator.feature_names_in_ = np.asarray(group.attrs["feature_names_in"], dtype=object)
+    estimator._state = State(
+        _read(path, group["summary"]),
+        _tuples(group.attrs["state_params"]),
+        np.dtype(group.attrs["dtype"]),
+        _read_labels(path, group),
+    )
+    return estimator
+
+
+def _write_estimator(estimator: Any, path: Path) -> None:
+    state = estimator._state
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    _write(group.create_group("summary"), state.summary, path)
+    attributes = {
+        "class": _class_name(type(estimator)),
+        "params": _plain(estimator.get_params(deep=False)),
+        "state_params": _plain(state.params),
+        "dtype": str(state.dtype),
+        "n_features_in": int(estimator.n_features_in_),
+    }
+    if hasattr(estimator, "feature_names_in_"):
+        attributes["feature_names_in"] = [str(name) for name in estimator.feature_names_in_]
+    if state.labels is not None:
+        labels = state.labels
+        attributes["labels"] = {
+            "sample_dims": list(labels.sample_dims),
+            "feature_dims": list(labels.feature_dims),
+            "feature_sizes": [int(size) for size in labels.feature_sizes],
+        }
+        coords = xr.Dataset(coords=labels.coords)
+        coords.to_zarr(path, group="labels", mode="a", consolidated=False, zarr_format=3)
+    group.attrs.update({**attributes, _MARK: FORMAT})
+
+
+def _read_labels(path: Path, group: Any) -> Labels | None:
+    if "labels" not in group.attrs:
+        return None
+    stored = {name: tuple(value) for name, value in group.attrs["labels"].items()}
+    with xr.open_zarr(path, group="labels", consolidated=False, chunks=None) as coords:
+        return Labels(**stored, coords=dict(coords.load().coords))
+
+
+def _write(group: zarr.Group, summary: Any, root: Path) -> None:
+    """Write a tuple of arrays, numbers and further such tuples."""
+    plain = {}
+    for name, value in summary._asdict().items():
+        if name == "slabs":
+            _write_slabs(group, value, root)
+        elif hasattr(value, "_asdict"):
+            _write(group.create_group(name), value, root)
+        elif hasattr(value, "dtype") and value.ndim > 0:
+            group.create_array(name, data=np.ascontiguousarray(to_host(value)), compressors=None)
+        else:
+            plain[name] = value
+    group.attrs.update({"class": _class_name(type(summary)), "plain": _plain(plain)})
+
+
+def _read(root: Path, group: Any) -> Any:
+    fields = dict(_tuples(group.attrs["plain"]))
+    for name, member in group.members():
+        if name == "slabs":
+            fields[name] = _read_slabs(root, member)
+        else:
+            is_array = isinstance(member, zarr.Array)
+            fields[name] = member[...] if is_array else _read(root, member)
+    return _named_class(group.attrs["class"])(**fields)
+
+
+def _write_slabs(group: zarr.Group, slabs: tuple[Any, ...], root: Path) -> None:
+    """Let every worker write its own slab of a basis that nobody could hold."""
+    names = [f"{i:06d}" for i in range(len(slabs))]
+    group.create_group("slabs").attrs["names"] = names
+    graph = Graph()
+    keys = []
+    for name, slab in zip(names, slabs, strict=True):
+        write = functools.partial(_write_slab, root=root, place=f"{group.path}/slabs/{name}")
+        keys.append(graph.add_task("save", write, ref(graph.add_value(slab))))
+    graph.run(keys, wait=True)
+
+
+def _write_slab(slab: Any, root: Path, place: str) -> None:
+    _write(zarr.open_group(root, mode="r+").create_group(place), slab, root)
+
+
+def _read_slabs(root: Path, group: Any) -> tuple[Any, ...]:
+    graph = Graph()
+    names = group.attrs["names"]
+    keys = [
+        graph.add_task(
+            "load",
+            functools.partial(_read_slab, root=root, place=f"{group.path}/{name}"),
+            home=i / len(names),
+        )
+        for i, name in enumerate(names)
+    ]
+    return tuple(graph.run(keys, wait=False))
+
+
+def _read_slab(root: Path, place: str) -> Any:
+    return _read(root, zarr.open_group(root, mode="r")[place])
+
+
+def _sibling(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    if not (path / "zarr.json").is_file():
+        return False
+    return _MARK in zarr.open_group(path, mode="r").attrs
+
+
+def _class_name(cls: type) -> str:
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _named_class(name: str) -> Any:
+    module, _, qualname = name.partition(":")
+    if module.partition(".")[0] != "dask_exa":
+        raise ValueError(f"class {name!r} in a checkpoint is not one of dask-exa's; not loaded.")
+    return getattr(importlib.import_module(module), qualname)
+
+
+def _plain(value: Any) -> Any:
+    """Return parameters in the types that JSON has."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic) or getattr(value, "ndim", None) == 0:
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{value!r} cannot be written to a checkpoint; use numbers and strings.")
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _tuples(item) for name, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

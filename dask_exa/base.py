@@ -1,0 +1,357 @@
+"""The estimator shell: scikit-learn's methods over a state that merges."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from dask_exa._array import Array, is_host, namespace
+from dask_exa._samples import Labels, Samples, as_samples, is_dask
+from dask_exa.summaries import Summary
+
+
+class State:
+    """What an estimator knows: a summary, and how the data that made it were laid out.
+
+    A state never changes; what is derived from it is computed once, when first asked for.
+    """
+
+    def __init__(
+        self,
+        summary: Summary,
+        params: dict[str, Any],
+        dtype: np.dtype,
+        labels: Labels | None,
+    ) -> None:
+        self.summary = summary
+        self.params = params
+        self.dtype = np.dtype(dtype)
+        self.labels = labels
+        self._model: Any = None
+
+    def model(self, finalize: Any) -> Any:
+        """Return ``finalize(self)``, remembered."""
+        if self._model is None:
+            self._model = finalize(self)
+        return self._model
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without what can be derived again."""
+        return {**self.__dict__, "_model": None}
+
+
+class Fitted:
+    """An attribute that is derived from the state when it is first asked for.
+
+    Parameters
+    ----------
+    doc : str
+    leading : tuple of str, optional
+        Dimensions before the features; only for attributes that have a value per feature.
+        Labelled data give such attributes back labelled.
+    """
+
+    def __init__(self, doc: str, leading: tuple[str, ...] | None = None) -> None:
+        self.__doc__ = doc
+        self.leading = leading
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, estimator: Any, owner: type | None = None) -> Any:
+        if estimator is None:
+            return self
+        state = estimator.__dict__.get("_state")
+        if state is None:
+            raise AttributeError(
+                f"This {type(estimator).__name__} has no {self.name} before it is fitted."
+            )
+        value = getattr(estimator._model, self.name.removesuffix("_"))
+        if self.leading is None or state.labels is None:
+            return value
+        coords = {dim: np.arange(value.shape[i]) for i, dim in enumerate(self.leading)}
+        return state.labels.wrap(value, self.leading, **coords)
+
+
+class MergeableEstimator(BaseEstimator):
+    """Base of all estimators: parameters and a state that merges.
+
+    ``fit`` forgets, then learns; ``partial_fit`` learns more; ``merge`` takes over what other
+    models have learnt. Nothing else changes the state, and a call that raises leaves everything
+    as it was.
+
+    A subclass names the parameters that shape its state (`_state_params`) and gives
+    `_learn` (a summary from samples), `_merge_summaries`, `_forget_summary` and `_finalize` (the
+    fitted attributes from a state).
+    """
+
+    _state_params: tuple[str, ...] = ()
+    _accept_sparse: tuple[str, ...] = ()
+    _state: Any
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from all samples of `X`, forgetting what was learnt before.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or labelled array
+            NumPy and CuPy arrays are learnt at once, Dask arrays chunk by chunk where their
+            chunks are, `xarray.DataArray` by its dimensions. Never modified.
+        y : None
+            Ignored.
+        sample_weight : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        with self._unchanged_on_error():
+            self.__dict__.pop("_state", None)
+            samples = self._validate(X, reset=True)
+            self._check_fit(samples)
+            self._absorb(samples, sample_weight)
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any = None, check_input: bool = True, sample_weight: Any = None
+    ) -> Self:
+        """Learn from more samples.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or labelled array
+            Any number of samples, a single one too. Never modified.
+        y : None
+            Ignored.
+        check_input : bool, default=True
+            Kept for scikit-learn; input is always checked, which costs no pass over the data.
+        sample_weight : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        with self._unchanged_on_error():
+            samples = self._validate(X, reset=not self._is_fitted())
+            self._absorb(samples, sample_weight)
+        return self
+
+    def merge(self, *others: Self) -> Self:
+        """Take over what other models have learnt from other samples of the same features.
+
+        Parameters
+        ----------
+        *others : estimators of the same class and parameters
+            They stay as they are. Those that have not learnt anything change nothing.
+
+        Returns
+        -------
+        self
+        """
+        fitted = [model for model in (self, *others) if self._check_mergeable(model)]
+        if not fitted:
+            return self
+        with self._unchanged_on_error():
+            states = [model._state for model in fitted]
+            for name in ("n_features_in_", "feature_names_in_"):
+                if name in fitted[0].__dict__:
+                    setattr(self, name, getattr(fitted[0], name))
+            dtype = functools.reduce(np.promote_types, [state.dtype for state in states])
+            merged = states[0].summary
+            if len(states) > 1:
+                merged = self._merge_summaries([state.summary for state in states], str(dtype))
+            self._state = State(merged, states[0].params, dtype, states[0].labels)
+        return self
+
+    def __or__(self, other: Self) -> Self:
+        """Return a new model that has learnt what both have: ``(a | b)``."""
+        if not isinstance(other, MergeableEstimator):
+            return NotImplemented
+        return copy.copy(self).merge(other)
+
+    def forget(self, factor: float) -> Self:
+        """Scale the weight of all that was learnt so far.
+
+        Parameters
+        ----------
+        factor : float in (0, 1]
+            Half-life h in samples or steps: ``0.5 ** (1 / h)`` before each of them.
+        """
+        check_is_fitted(self)
+        if not 0 < factor <= 1:
+            raise ValueError(f"factor={factor!r} must be in (0, 1]; 1 forgets nothing.")
+        state = self._state
+        summary = self._forget_summary(state.summary, factor)
+        self._state = State(summary, state.params, state.dtype, state.labels)
+        return self
+
+    def save(self, path: Any) -> None:
+        """Write parameters and state to a zarr group, replacing what was there at the end.
+
+        Parameters
+        ----------
+        path : str or path-like
+            A folder. An interruption or a full disk leaves the earlier one intact.
+        """
+        from dask_exa import _checkpoint
+
+        check_is_fitted(self)
+        _checkpoint.save(self, path)
+
+    @classmethod
+    def load(cls, path: Any) -> Self:
+        """Return the estimator that `save` wrote, ready for more `partial_fit`."""
+        from dask_exa import _checkpoint
+
+        return _checkpoint.load(cls, path)
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn what kinds of data the estimator takes."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = bool(self._accept_sparse)
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Tell scikit-learn whether anything was learnt."""
+        return self._is_fitted()
+
+    def _is_fitted(self) -> bool:
+        return self.__dict__.get("_state") is not None
+
+    @property
+    def _model(self) -> Any:
+        check_is_fitted(self)
+        return self._state.model(self._finalize)
+
+    def _absorb(self, samples: Samples, sample_weight: Any) -> None:
+        state = self.__dict__.get("_state")
+        params = {name: getattr(self, name) for name in self._state_params}
+        if state is not None:
+            _check_params(state.params, params)
+        dtype = _dtype(samples.array)
+        if state is not None:
+            dtype = np.promote_types(dtype, state.dtype)
+        weight = _checked_weight(sample_weight, samples)
+        summary = self._learn(samples, weight, None if state is None else state.summary)
+        labels = samples.labels if state is None else state.labels
+        self._state = State(summary, params, dtype, labels)
+
+    def _validate(self, X: Any, *, reset: bool, finite: bool = False) -> Samples:
+        """Check an input and bring it into the form of samples and features.
+
+        Learning sees non-finite values in what it accumulates; only others ask for `finite`.
+        """
+        sample_dims = getattr(self, "sample_dims", None)
+        if self._is_fitted() and not reset and sample_dims is None and self._state.labels:
+            sample_dims = self._state.labels.sample_dims
+        samples = as_samples(X, sample_dims)
+        array = samples.array
+        if is_dask(array) or not _is_plain(array):
+            self._check_n_features(samples.n_features, reset=reset)
+            return samples if is_dask(array) else samples._replace(array=_checked_array(array))
+        array = validate_data(
+            self,
+            array,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            accept_sparse=list(self._accept_sparse) or False,
+            ensure_all_finite=finite,
+        )
+        return samples._replace(array=array)
+
+    def _check_fit(self, samples: Samples) -> None:
+        """Raise where `fit`, unlike a stream, can know that samples will never be enough."""
+
+    def _check_n_features(self, n_features: int, *, reset: bool) -> None:
+        if n_features == 0:
+            raise ValueError("Found array with 0 feature(s) while a minimum of 1 is required.")
+        if reset:
+            self.n_features_in_ = n_features
+            self.__dict__.pop("feature_names_in_", None)
+        elif n_features != self.n_features_in_:
+            raise ValueError(
+                f"X has {n_features} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input."
+            )
+
+    def _check_mergeable(self, model: Any) -> bool:
+        if type(model) is not type(self):
+            raise TypeError(
+                f"cannot merge a {type(model).__name__} into a {type(self).__name__}; pass "
+                "models of the same class."
+            )
+        if not model._is_fitted():
+            return False
+        reference = self if self._is_fitted() else model
+        if model.n_features_in_ != reference.n_features_in_:
+            raise ValueError(
+                f"cannot merge a model of {model.n_features_in_} features into one of "
+                f"{reference.n_features_in_}; fit both on the same features."
+            )
+        params = {name: getattr(self, name) for name in self._state_params}
+        _check_params(model._state.params, params)
+        return True
+
+    @contextlib.contextmanager
+    def _unchanged_on_error(self) -> Iterator[None]:
+        before = dict(self.__dict__)
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+
+def _is_plain(array: Any) -> bool:
+    """Whether scikit-learn's own validation takes the input: all but arrays of other devices."""
+    return is_host(array) or not hasattr(array, "__array_namespace__")
+
+
+def _dtype(array: Any) -> np.dtype:
+    return np.dtype(np.float32 if str(array.dtype).endswith("float32") else np.float64)
+
+
+def _checked_array(X: Array) -> Array:
+    xp = namespace(X)
+    if X.ndim != 2:
+        raise ValueError(f"Expected 2D array, got an array of shape {X.shape} instead.")
+    if X.shape[0] == 0:
+        raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
+    if xp.isdtype(X.dtype, "complex floating"):
+        raise ValueError(f"Complex data not supported: X has dtype {X.dtype}.")
+    return X if X.dtype in (xp.float32, xp.float64) else xp.astype(X, xp.float64)
+
+
+def _checked_weight(sample_weight: Any, samples: Samples) -> Any:
+    if sample_weight is None:
+        return None
+    if not (is_dask(sample_weight) or hasattr(sample_weight, "__array_namespace__")):
+        sample_weight = np.asarray(sample_weight, dtype=np.float64)
+    if sample_weight.shape != (samples.n_samples,):
+        raise ValueError(
+            f"sample_weight has shape {sample_weight.shape}; X has {samples.n_samples} samples."
+        )
+    if not is_dask(sample_weight):
+        xp = namespace(sample_weight)
+        if not bool(xp.all(sample_weight >= 0)):
+            raise ValueError("sample_weight has negative or NaN entries; pass weights >= 0.")
+        if float(xp.sum(sample_weight)) == 0:
+            raise ValueError("sample_weight is zero for every sample; weight some of them.")
+    return sample_weight
+
+
+def _check_params(fitted: dict[str, Any], given: dict[str, Any]) -> None:
+    for name, value in fitted.items():
+        if given[name] != value:
+            raise ValueError(
+                f"{name}={given[name]!r} but the model was fitted with {name}={value!r}; set it "
+                "back, or fit anew."
+            )

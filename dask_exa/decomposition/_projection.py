@@ -1,0 +1,196 @@
+"""Samples to coefficients and back, in the kind of array that comes in."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from dask_exa._array import Array, is_host, namespace
+from dask_exa._samples import Labels, Samples, is_dask
+from dask_exa.reduction._graph import array_of_tasks
+
+_EMBED_BYTES = 1 << 20
+"""Larger arrays are sent to the workers once instead of with the tasks that use them."""
+
+
+def project(samples: Samples, components: Any, mean: Any, scale: Array | None) -> Any:
+    """Return the coefficients of samples, shape (sample axes …, n_components).
+
+    Parameters
+    ----------
+    samples : Samples
+    components, mean : arrays
+        In memory as (n_components, n_features) and (n_features,); as Dask arrays with the shape
+        of a field instead of n_features.
+    scale : array of shape (n_components,), optional
+        Divides the coefficients.
+    """
+    X = samples.array
+    if samples.is_lazy or is_dask(components):
+        scores = _project_lazy(samples, components, mean)
+    else:
+        xp = namespace(components)
+        axes = xp.matrix_transpose(components)
+        scores = X @ axes - xp.astype(mean, components.dtype) @ axes
+    if scale is None:
+        return scores
+    floor = np.finfo(np.float64).tiny
+    divisor = np.maximum(scale, floor).astype(str(scores.dtype).split(".")[-1])
+    if is_dask(scores) or is_host(scores):
+        return scores / divisor
+    return scores / namespace(scores).asarray(divisor)
+
+
+def label_scores(scores: Any, samples: Samples) -> Any:
+    """Label coefficients with the dimensions of the samples that they belong to."""
+    labels = samples.labels
+    if labels is None:
+        return scores
+    n_components = scores.shape[-1]
+    if not is_dask(scores):
+        scores = scores.reshape((*samples.sample_sizes, n_components))
+    coords = {**(samples.sample_coords or {}), "component": np.arange(n_components)}
+    return xr.DataArray(scores, dims=(*labels.sample_dims, "component"), coords=coords)
+
+
+def reconstruct(
+    scores: Any, components: Any, mean: Any, scale: Array | None, labels: Labels | None
+) -> Any:
+    """Return the samples that belong to coefficients (…, n_components).
+
+    Parameters
+    ----------
+    scores : array, Dask array or labelled array
+    components, mean : arrays
+    scale : array of shape (n_components,), optional
+        Multiplies the coefficients.
+    labels : Labels, optional
+        Of the fields; used where `scores` is labelled too.
+    """
+    if isinstance(scores, xr.DataArray):
+        scores = scores.transpose(..., "component")
+        fields = reconstruct(scores.data, components, mean, scale, None)
+        dims = scores.dims[:-1]
+        coords = {name: c for name, c in scores.coords.items() if "component" not in c.dims}
+        if labels is None:
+            return xr.DataArray(fields, dims=(*dims, "feature"), coords=coords)
+        return labels.wrap(fields, dims, **coords)
+    n_components = components.shape[0]
+    if scores.shape[-1] != n_components:
+        raise ValueError(
+            f"X has {scores.shape[-1]} coefficients per sample, the model {n_components} "
+            "components; pass what transform returned."
+        )
+    if scale is not None:
+        scores = scores * scale.astype(str(components.dtype).split(".")[-1])
+    if is_dask(scores) or is_dask(components):
+        return _reconstruct_lazy(scores, components, mean)
+    return scores @ components + namespace(components).astype(mean, components.dtype)
+
+
+def in_memory(components: Any, method: str) -> Array:
+    """Return components that are in memory, or say why a method cannot have them."""
+    if is_dask(components):
+        raise TypeError(
+            f"{method} makes an n_features × n_features matrix, which is not for a basis split "
+            "over workers; fit with layout='rows'."
+        )
+    return components
+
+
+def _project_lazy(samples: Samples, components: Any, mean: Any) -> Any:
+    a = samples.n_sample_axes
+    X = samples.array
+    if not is_dask(X):
+        X = da.from_array(X.reshape((-1, *components.shape[1:])), chunks=-1)
+        a = 1
+    shape, chunks = X.shape[a:], X.chunks[a:]
+    components = _blocks(components, (components.shape[0], *shape), (-1, *chunks))
+    mean = _blocks(mean, shape, chunks)
+    sample_index = tuple(range(a))
+    features = tuple(range(a, X.ndim))
+    out = (*sample_index, *features, X.ndim)
+    partial = da.blockwise(
+        _project_block,
+        out,
+        X,
+        (*sample_index, *features),
+        components,
+        (X.ndim, *features),
+        mean,
+        features,
+        adjust_chunks=dict.fromkeys(features, 1),
+        dtype=components.dtype,
+        meta=np.empty((0,) * len(out), dtype=components.dtype),
+    )
+    return partial.sum(axis=features)
+
+
+def _project_block(X: Array, components: Array, mean: Array) -> Array:
+    n_features = mean.size
+    n_samples = X.shape[: X.ndim - mean.ndim]
+    centred = (X - mean).reshape((-1, n_features)).astype(components.dtype)
+    scores = centred @ components.reshape((-1, n_features)).T
+    return scores.reshape((*n_samples, *(1 for _ in mean.shape), components.shape[0]))
+
+
+def _reconstruct_lazy(scores: Any, components: Any, mean: Any) -> Any:
+    if not is_dask(scores):
+        scores = da.from_array(scores, chunks=-1)
+    scores = scores.rechunk({-1: -1})
+    if not is_dask(components):
+        components = _blocks(components, components.shape, (-1,) * components.ndim)
+        mean = _blocks(mean, mean.shape, (-1,) * mean.ndim)
+    samples = tuple(range(scores.ndim - 1))
+    features = tuple(range(scores.ndim, scores.ndim + mean.ndim))
+    k = scores.ndim - 1
+    dtype = components.dtype
+    return da.blockwise(
+        _reconstruct_block,
+        (*samples, *features),
+        scores,
+        (*samples, k),
+        components,
+        (k, *features),
+        mean,
+        features,
+        concatenate=True,
+        dtype=dtype,
+        meta=np.empty((0,) * (len(samples) + len(features)), dtype=dtype),
+    )
+
+
+def _reconstruct_block(scores: Array, components: Array, mean: Array) -> Array:
+    k = components.shape[0]
+    fields = scores.reshape((-1, k)) @ components.reshape((k, -1)) + mean.reshape(-1)
+    return fields.reshape((*scores.shape[:-1], *mean.shape)).astype(components.dtype)
+
+
+def _blocks(array: Any, shape: tuple[int, ...], chunks: Any) -> Any:
+    """Return an array as a Dask array of the given chunks, without a large graph."""
+    if is_dask(array):
+        return array
+    array = array.reshape(shape)
+    distributed = sys.modules.get("distributed")
+    if array.nbytes > _EMBED_BYTES and distributed is not None:
+        try:
+            client = distributed.get_client()
+        except ValueError:
+            client = None
+        if client is not None:
+            future = client.scatter(array, hash=False, broadcast=False)
+            whole = tuple((size,) for size in shape)
+            place = (0,) * len(shape)
+            lazy = array_of_tasks(
+                "scattered", {place: (_same, (future,))}, [future], whole, array.dtype
+            )
+            return lazy.rechunk(chunks)
+    return da.from_array(array, chunks=chunks)
+
+
+def _same(value: Any) -> Any:
+    return value

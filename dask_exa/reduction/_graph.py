@@ -1,0 +1,287 @@
+"""Task graphs of reductions: the one place that knows Dask's tasks, keys and schedulers.
+
+Both of Dask's array modes (with and without ``array.query-planning``) give their tasks through
+``__dask_graph__`` and ``__dask_keys__``; nothing else of a collection is used here.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import sys
+import uuid
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any
+
+import dask
+import dask.array as da
+import dask.threaded
+import numpy as np
+from dask._task_spec import Alias, DataNode, GraphNode, List, Task, TaskRef, convert_legacy_graph
+from dask.base import get_scheduler
+from dask.core import flatten
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
+
+from dask_exa import _threads
+
+Key = Hashable
+
+
+class Chunks:
+    """The chunks of a Dask array: their keys as a grid, and the tasks that make them."""
+
+    def __init__(self, array: Any) -> None:
+        (array,) = dask.optimize(array)
+        self.tasks = convert_legacy_graph(dict(array.__dask_graph__()))
+        self.keys = np.empty(array.numblocks, dtype=object)
+        places = np.ndindex(*array.numblocks)
+        for place, key in zip(places, flatten(array.__dask_keys__()), strict=True):
+            self.keys[place] = key
+
+    def makers(self, keys: Iterable[Key]) -> dict[Key, GraphNode]:
+        """Return the tasks that it takes to make some chunks."""
+        found: dict[Key, GraphNode] = {}
+        frontier = list(keys)
+        while frontier:
+            key = frontier.pop()
+            task = self.tasks.get(key)
+            if task is not None and key not in found:
+                found[key] = task
+                frontier.extend(task.dependencies)
+        return found
+
+
+class Graph:
+    """Tasks of one reduction: those that make the chunks, and ours."""
+
+    def __init__(self) -> None:
+        self.sources: dict[Key, GraphNode] = {}
+        self.tasks: dict[Key, GraphNode] = {}
+        self.homes: dict[Key, float] = {}
+        self._token = uuid.uuid4().hex[:12]
+        self._counter = itertools.count()
+
+    def add_chunks(self, chunks: Chunks, keys: Iterable[Key]) -> None:
+        """Add the tasks that make some chunks of an array."""
+        self.sources.update(chunks.makers(keys))
+
+    def add_array(self, array: Any) -> np.ndarray:
+        """Add the tasks that make a Dask array; return the keys of its chunks as a grid."""
+        chunks = Chunks(array)
+        self.sources.update(chunks.tasks)
+        return chunks.keys
+
+    def add_value(self, value: Any) -> Key:
+        """Add a value that is here already, or a future of one; return its key."""
+        if _is_future(value):
+            return value.key
+        key = self._new_key("value")
+        self.sources[key] = DataNode(key, value)
+        return key
+
+    def add_task(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *arguments: Any,
+        home: float | None = None,
+    ) -> Key:
+        """Add ``function(*arguments)`` and return its key.
+
+        Parameters
+        ----------
+        name : str
+            Shown on the dashboard.
+        function : callable
+        *arguments : keys wrapped by `ref`, lists of them, or plain values
+        home : float in [0, 1), optional
+            Where among all tasks this one stands: tasks that are near to each other are placed
+            on the same worker, so that neighbours merge without a transfer.
+        """
+        key = self._new_key(name)
+        self.tasks[key] = Task(key, _on_this_tasks_threads, function, *arguments)
+        if home is not None:
+            self.homes[key] = home
+        return key
+
+    def add_tree(
+        self,
+        name: str,
+        combine: Callable[[Sequence[Any]], Any],
+        keys: Sequence[Key],
+        *,
+        split_every: int = 8,
+    ) -> Key:
+        """Combine values by neighbours, in an order that only their number decides.
+
+        Parameters
+        ----------
+        name : str
+        combine : callable
+            ``combine(values)``, associative.
+        keys : sequence of keys
+        split_every : int, default=8
+            Values that one task combines.
+        """
+        keys = list(keys)
+        while True:
+            keys = [
+                self.add_task(name, combine, ref(group), home=self.homes.get(group[0]))
+                for group in (keys[i : i + split_every] for i in range(0, len(keys), split_every))
+            ]
+            if len(keys) == 1:
+                return keys[0]
+
+    def fuse(self) -> None:
+        """Run the task that makes a chunk inside the task that reads it.
+
+        Only where there is no other reader; the chunk then never leaves that task.
+        """
+        readers = collections.Counter(
+            dependency
+            for task in itertools.chain(self.sources.values(), self.tasks.values())
+            for dependency in task.dependencies
+        )
+        for key, task in self.tasks.items():
+            makers = []
+            frontier = [task]
+            while frontier:
+                for dependency in frontier.pop().dependencies:
+                    maker = self.sources.get(dependency)
+                    if readers[dependency] == 1 and isinstance(maker, Task | Alias):
+                        makers.append(self.sources.pop(dependency))
+                        frontier.append(maker)
+            if makers:
+                self.tasks[key] = Task.fuse(*makers, task)
+
+    def run(self, keys: Sequence[Key], *, wait: bool) -> list[Any]:
+        """Compute some keys.
+
+        Parameters
+        ----------
+        keys : sequence of keys
+        wait : bool
+            True returns the values. False returns futures of them under a distributed client,
+            where the values stay on their workers; elsewhere values all the same.
+        """
+        self.fuse()
+        get = get_scheduler() or dask.threaded.get
+        client = getattr(get, "__self__", None)
+        if client is not None and hasattr(client, "scheduler_info"):
+            return client.get(self._placed(client), list(keys), sync=wait)
+        with _threads.thread_share(1):  # Dask's own threads take the cores
+            return list(get({**self.sources, **self.tasks}, list(keys)))
+
+    def _placed(self, client: Any) -> HighLevelGraph:
+        threads = sorted(client.nthreads().items())
+        slots = [address for address, n_threads in threads for _ in range(n_threads)]
+        annotations = None
+        if slots and self.homes and not self._reads_futures():
+            homes = {key: slots[int(home * len(slots))] for key, home in self.homes.items()}
+            annotations = {"workers": _Places(homes), "allow_other_workers": True}
+        placed, free = {}, self.tasks
+        if annotations:
+            placed = {key: task for key, task in self.tasks.items() if key in self.homes}
+            free = {key: task for key, task in self.tasks.items() if key not in self.homes}
+        layers = {
+            "sources": MaterializedLayer(self.sources),
+            "placed": MaterializedLayer(placed, annotations=annotations),
+            "free": MaterializedLayer(free),
+        }
+        return HighLevelGraph(
+            layers,
+            {"sources": set(), "placed": {"sources"}, "free": {"sources", "placed"}},
+        )
+
+    def _reads_futures(self) -> bool:
+        """Whether chunks are on workers already: tasks then follow their chunk."""
+        known = self.sources.keys() | self.tasks.keys()
+        return any(not task.dependencies <= known for task in self.tasks.values())
+
+    def _new_key(self, name: str) -> Key:
+        return (f"exa-{name}-{self._token}", next(self._counter))
+
+
+class _Places:
+    """The worker of every task, in a form that Dask asks key by key."""
+
+    def __init__(self, homes: Mapping[Key, str]) -> None:
+        self.homes = homes
+
+    def __call__(self, key: Key) -> list[str]:
+        return [self.homes[key]]
+
+
+def ref(keys: Any) -> Any:
+    """Mark a key, or a nested list of keys, as the value that its task will return."""
+    if isinstance(keys, list | np.ndarray):
+        return List(*[ref(key) for key in keys])
+    return TaskRef(keys)
+
+
+def array_of_tasks(
+    name: str,
+    tasks: Mapping[tuple[int, ...], tuple[Callable[..., Any], tuple[Any, ...]]],
+    handles: Sequence[Any],
+    chunks: tuple[tuple[int, ...], ...],
+    dtype: Any,
+) -> da.Array:
+    """Return a lazy Dask array whose chunks are computed from values that are on workers.
+
+    Parameters
+    ----------
+    name : str
+    tasks : mapping
+        For every place in the grid of chunks a function and its arguments, where a handle may
+        stand for its value.
+    handles : sequence
+        Results of `Graph.run` that the arguments refer to.
+    chunks : tuple of tuples of int
+    dtype : dtype
+    """
+    graph = Graph()
+    keys = {id(handle): graph.add_value(handle) for handle in handles}
+    name = f"exa-{name}-{graph._token}"
+    layer: dict[Key, Any] = dict(graph.sources)
+    layer.update({handle.key: handle for handle in handles if _is_future(handle)})
+    for place, (function, arguments) in tasks.items():
+        refs = [TaskRef(keys[id(a)]) if id(a) in keys else a for a in arguments]
+        layer[(name, *place)] = Task((name, *place), function, *refs)
+    meta = np.empty((0,) * len(chunks), dtype=dtype)
+    if da.Array.__module__ == "dask.array.core":
+        return da.Array(layer, name, chunks, meta=meta)
+    from dask.array._array_expr._collection import from_graph
+
+    places = [(name, *place) for place in tasks]
+    return from_graph(layer, meta, chunks, places, name)
+
+
+def fetch(handles: Sequence[Any]) -> list[Any]:
+    """Return the values behind the results of `Graph.run`, which may be futures."""
+    if handles and _is_future(handles[0]):
+        return handles[0].client.gather(list(handles))
+    return list(handles)
+
+
+def _is_future(value: Any) -> bool:
+    distributed = sys.modules.get("distributed")
+    return distributed is not None and isinstance(value, distributed.Future)
+
+
+def _on_this_tasks_threads(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function with this task's share of its worker's threads."""
+    n_tasks = _n_worker_threads()
+    if n_tasks == 1:
+        return function(*arguments)
+    with _threads.thread_share(max(1, _threads.available_threads() // n_tasks)):
+        return function(*arguments)
+
+
+def _n_worker_threads() -> int:
+    worker_module = sys.modules.get("distributed.worker")
+    if worker_module is None:
+        return 1
+    try:
+        return worker_module.get_worker().state.nthreads
+    except ValueError:  # not on a worker: the scheduler of threads limits BLAS by itself
+        return 1

@@ -1,0 +1,111 @@
+"""Broadcast-reduce: send a small value to every block, reduce the answers, update the blocks.
+
+Blocks stay on the worker that holds them from one round to the next; only the small answers and
+the value that is broadcast travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dask_exa.reduction._graph import Graph, Key, ref
+from dask_exa.summaries.svd import SVDSummary
+from dask_exa.summaries.tiles import Part, Tiles
+
+
+def gather(
+    graph: Graph,
+    function: Callable[..., Any],
+    blocks: Sequence[Sequence[Key]],
+    combine: Callable[[Sequence[Any]], Any],
+    finish: Callable[[Any], Any],
+) -> Key:
+    """Apply a function to every block and reduce its small answers.
+
+    Parameters
+    ----------
+    graph : Graph
+    function : callable
+        ``function(*values of the block)``
+    blocks : sequence of sequences of keys
+        The values that belong to each block.
+    combine : callable
+        ``combine(answers)``, associative; in the order of the blocks.
+    finish : callable
+        What to make of the combined answer before it is broadcast.
+    """
+    answers = [graph.add_task("gather", function, *map(ref, block)) for block in blocks]
+    combined = graph.add_tree("combine", combine, answers, split_every=32)
+    return graph.add_task("finish", finish, ref(combined))
+
+
+def update(
+    graph: Graph, function: Callable[..., Any], blocks: Sequence[Sequence[Key]], small: Key
+) -> list[Key]:
+    """Replace every block by ``function(small, *values of the block)``."""
+    return [graph.add_task("update", function, ref(small), *map(ref, block)) for block in blocks]
+
+
+class Slabs:
+    """Stacked summaries whose columns are split over workers.
+
+    The distributed sibling of `dask_exa.summaries.tiles.Tiles`: see
+    `dask_exa.summaries.svd.Columns`. Answers are keys of a graph that has not run yet.
+
+    Parameters
+    ----------
+    graph : Graph
+    slabs : sequence of sequences of keys
+        For every slab of columns, the values that are stacked.
+    read : sequence of callables
+        For each of these values, what makes it a summary or a batch of samples.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        slabs: Sequence[Sequence[Key]],
+        read: Sequence[Callable[[Any], Part]],
+    ) -> None:
+        self.graph = graph
+        self.slabs = slabs
+        self.read = tuple(read)
+
+    def gather(
+        self,
+        function: Callable[[SVDSummary], Any],
+        combine: Callable[[Sequence[Any]], Any],
+        finish: Callable[[Any], Any],
+    ) -> Key:
+        """Apply `function` to every slab, combine the small answers and finish the result."""
+        task = _Gather(self.read, function, combine)
+        return gather(self.graph, task, self.slabs, combine, finish)
+
+    def update(self, function: Callable[..., SVDSummary], small: Key) -> list[Key]:
+        """Replace every slab by ``function(slab, small)``."""
+        return update(self.graph, _Update(self.read, function), self.slabs, small)
+
+
+@dataclass(frozen=True)
+class _Gather:
+    read: tuple[Callable[[Any], Part], ...]
+    function: Callable[[SVDSummary], Any]
+    combine: Callable[[Sequence[Any]], Any]
+
+    def __call__(self, *values: Any) -> Any:
+        return _tiles(self.read, values).gather(self.function, self.combine, lambda small: small)
+
+
+@dataclass(frozen=True)
+class _Update:
+    read: tuple[Callable[[Any], Part], ...]
+    function: Callable[..., SVDSummary]
+
+    def __call__(self, small: Any, *values: Any) -> SVDSummary:
+        return _tiles(self.read, values).update(self.function, small)
+
+
+def _tiles(read: Sequence[Callable[[Any], Part]], values: Sequence[Any]) -> Tiles:
+    return Tiles([reader(value) for reader, value in zip(read, values, strict=True)])

@@ -1,0 +1,95 @@
+"""Fold the chunks of a Dask array into a summary: neighbours first, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dask_exa._array import Array
+from dask_exa.reduction._graph import Graph, ref
+from dask_exa.summaries.reducer import Reducer, Summary
+
+
+def tree(
+    reducer: Reducer,
+    X: Any,
+    sample_weight: Any = None,
+    start: Summary | None = None,
+    *,
+    split_every: int = 8,
+) -> Summary:
+    """Summarize every chunk where it is made and merge the summaries in a tree.
+
+    One task a chunk, fused onto the task that makes the chunk, and one merge for `split_every`
+    neighbours. Neighbours are placed on the same worker, so that only the last merges move
+    summaries; chunks never move. The order of the merges depends on the number of chunks alone:
+    the result is the same to the last bit on any number of workers.
+
+    Parameters
+    ----------
+    reducer : Reducer
+    X : dask.array.Array of shape (n_samples, n_features)
+        Split into chunks of samples only.
+    sample_weight : dask.array.Array of shape (n_samples,), optional
+        Split as the samples of `X`.
+    start : Summary, optional
+        What is known already; it stays here and is merged at the end.
+    split_every : int, default=8
+        Summaries that one task merges.
+
+    Returns
+    -------
+    Summary
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> from dask_exa.summaries import Reducer, moments
+    >>> X = da.arange(10, chunks=3).reshape(10, 1)
+    >>> tree(Reducer(moments.summarize, moments.merge), X).mean
+    array([4.5])
+    """
+    graph = Graph()
+    chunks = graph.add_array(X)[:, 0]
+    weights = [None] * len(chunks) if sample_weight is None else graph.add_array(sample_weight)
+    leaves = [
+        graph.add_task(
+            "summarize",
+            _summarize_chunk,
+            reducer,
+            i,
+            ref(chunk),
+            None if weight is None else ref(weight),
+            home=i / len(chunks),
+        )
+        for i, (chunk, weight) in enumerate(zip(chunks, weights, strict=True))
+    ]
+    root = leaves[0]
+    if len(leaves) > 1:
+        root = graph.add_tree("merge", _Merge(reducer), leaves, split_every=split_every)
+    (summary,) = graph.run([root], wait=True)
+    if summary is None:
+        raise ValueError(f"X has no samples in any of its {len(chunks)} chunks.")
+    return summary if start is None else reducer.merge([start, summary])
+
+
+def _summarize_chunk(
+    reducer: Reducer, index: int, X: Array, sample_weight: Array | None
+) -> Summary | None:
+    if X.shape[0] == 0:
+        return None
+    try:
+        return reducer.summarize(X, sample_weight)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"In chunk {index} of the samples: {error}") from error
+
+
+class _Merge:
+    """Merge the summaries of a group of neighbours, some of which may have had no samples."""
+
+    def __init__(self, reducer: Reducer) -> None:
+        self.reducer = reducer
+
+    def __call__(self, summaries: Sequence[Summary | None]) -> Summary | None:
+        seen = [summary for summary in summaries if summary is not None]
+        return self.reducer.merge(seen) if seen else None
