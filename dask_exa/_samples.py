@@ -114,7 +114,8 @@ def _sample_dims(
 ) -> tuple[Hashable, ...]:
     if sample_dims is None:
         sample_dims = X.dims[:1]
-    dims = (sample_dims,) if isinstance(sample_dims, str) else tuple(sample_dims)
+    named: Any = (sample_dims,) if isinstance(sample_dims, str) else sample_dims
+    dims = tuple(named)
     missing = [dim for dim in dims if dim not in X.dims]
     if missing and (len(missing) < len(dims) or not X.dims):
         raise ValueError(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from threadpoolctl import ThreadpoolController
 
@@ -27,6 +28,15 @@ def _controller() -> ThreadpoolController:
     import scipy.linalg  # noqa: F401  so that its BLAS is loaded before the libraries are listed
 
     return ThreadpoolController().select(user_api="blas")
+
+
+@functools.cache
+def _pool(n_threads: int, process: int) -> ThreadPoolExecutor:
+    """Return the threads of a process, kept so that their memory is not mapped anew each time.
+
+    A forked process inherits the record of the threads but not the threads: hence its number.
+    """
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="dask-exa")
 
 
 class _SingleThreadedBlas:
@@ -48,7 +58,7 @@ class _SingleThreadedBlas:
                 self._limit.__enter__()
             self._users += 1
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, *exc_info: Any) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0 and self._limit is not None:
@@ -88,5 +98,5 @@ def map_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     n_threads = min(available_threads(), len(items))
     if n_threads <= 1:
         return [function(item) for item in items]
-    with _single_threaded_blas, ThreadPoolExecutor(n_threads) as pool:
-        return list(pool.map(function, items))
+    with _single_threaded_blas:
+        return list(_pool(n_threads, os.getpid()).map(function, items))

@@ -19,7 +19,7 @@ from dask_exa._samples import Samples, flatten
 from dask_exa.reduction._graph import Chunks, Graph, Key, array_of_tasks, fetch, ref
 from dask_exa.reduction.rounds import Slabs
 from dask_exa.summaries import axes, svd
-from dask_exa.summaries.svd import SVDSummary, Truncation
+from dask_exa.summaries.svd import SVDSummary, Truncation, Turn
 from dask_exa.summaries.tiles import Batch
 
 _ROUNDS_PER_GRAPH = 8
@@ -109,13 +109,14 @@ def merge(summaries: Sequence[SlabSummary], truncation: Truncation) -> SlabSumma
     handles = zip(*(summary.slabs for summary in summaries), strict=True)
     slabs = [[graph.add_value(handle) for handle in slab] for slab in handles]
     n_rows = sum(summary.n_rows for summary in summaries) + len(summaries) - 1
-    columns = Slabs(graph, slabs, [_as_it_is] * len(summaries))
-    keys, n_rows = _reduce(columns, n_rows, truncation)
+    columns = Slabs(graph, slabs, [_as_it_is] * len(summaries), n_rows)
+    turn = svd.choose(columns, truncation)
     total = summaries[0]._replace(
         n_samples=sum(summary.n_samples for summary in summaries),
         weight=sum(summary.weight for summary in summaries),
+        n_rows=n_rows,
     )
-    return _collect(graph, keys, n_rows, total)
+    return _collect(graph, columns.rotate(turn, truncation.dtype), turn, total)
 
 
 def forget(summary: SlabSummary, factor: float) -> SlabSummary:
@@ -123,8 +124,12 @@ def forget(summary: SlabSummary, factor: float) -> SlabSummary:
     graph = Graph()
     task = functools.partial(svd.forget, factor=factor)
     keys = [graph.add_task("forget", task, ref(graph.add_value(h))) for h in summary.slabs]
-    total = summary._replace(weight=summary.weight * factor)
-    return _collect(graph, keys, summary.n_rows, total)
+    return summary._replace(
+        slabs=tuple(graph.run(keys, wait=False)),
+        weight=summary.weight * factor,
+        tail=summary.tail * factor,
+        bound=summary.bound * factor,
+    )
 
 
 def principal_axes(
@@ -138,7 +143,7 @@ def principal_axes(
     def gather(function: Any, combine: Any) -> Any:
         graph = Graph()
         slabs = [[graph.add_value(handle)] for handle in summary.slabs]
-        columns = Slabs(graph, slabs, [_as_it_is])
+        columns = Slabs(graph, slabs, [_as_it_is], summary.n_rows)
         return graph.run([columns.gather(function, combine, _as_it_is)], wait=True)[0]
 
     return axes.normalize(gather, selection, solver)
@@ -214,41 +219,56 @@ def _run(
     state = [] if start.slabs[0] is None else [[graph.add_value(h) for h in start.slabs]]
     n_rows, n_samples, weight = start.n_rows, start.n_samples, start.weight
     for group in groups:
-        for block in group:
-            graph.add_chunks(source, block.keys)
-            n_samples += block.n_samples
-            weight += _total_weight(block)
-        parts = [*state, *(block.keys for block in group)]
+        chunks = [_chunks(graph, source, block, state) for block in group]
+        parts = [*state, *chunks]
+        n_samples += sum(block.n_samples for block in group)
+        weight += sum(_total_weight(block) for block in group)
         read = [_as_it_is] * len(state) + [
             functools.partial(_as_batch, sample_weight=b.sample_weight, n_axes=n_sample_axes)
             for b in group
         ]
         n_rows += sum(b.n_samples for b in group if b.n_samples > 1) + len(parts) - 1
-        columns = Slabs(graph, list(zip(*parts, strict=True)), read)
-        keys, n_rows = _reduce(columns, n_rows, truncation)
-        state = [keys]
-    total = start._replace(n_samples=n_samples, weight=weight)
-    return _collect(graph, keys, n_rows, total)
+        columns = Slabs(graph, list(zip(*parts, strict=True)), read, n_rows)
+        turn = svd.choose(columns, truncation)
+        state = [columns.rotate(turn, truncation.dtype)]
+        if n_rows > truncation.capacity and truncation.svd_rank is not None:
+            n_rows = min(n_rows, truncation.svd_rank)
+    total = start._replace(n_samples=n_samples, weight=weight, n_rows=n_rows)
+    return _collect(graph, state[0], turn, total)
 
 
-def _reduce(columns: Slabs, n_rows: int, truncation: Truncation) -> tuple[list[Key], int]:
-    """Compress stacked slabs, or leave them as they are while they are short."""
-    if n_rows <= truncation.capacity:
-        return svd.keep(columns, truncation.dtype), n_rows
-    kept = n_rows if truncation.svd_rank is None else min(n_rows, truncation.svd_rank)
-    return svd.compress(columns, truncation), kept
+def _chunks(
+    graph: Graph, source: Chunks, block: _Block, state: Sequence[Sequence[Key]]
+) -> list[Key]:
+    """Return the keys of a block's chunks, each made on the worker that holds its slab."""
+    n_slabs = len(block.keys)
+    graph.add_chunks(source, block.keys, [i / n_slabs for i in range(n_slabs)])
+    if graph.follows_data or not state:
+        return block.keys
+    # A task that needs the slab is neither started before its turn nor stolen by another
+    # worker; one that needs nothing is both.
+    return [
+        graph.add_task("chunk", _beside, ref(chunk), ref(slab))
+        for chunk, slab in zip(block.keys, state[0], strict=True)
+    ]
 
 
-def _collect(graph: Graph, keys: list[Key], n_rows: int, total: SlabSummary) -> SlabSummary:
-    """Run the graph; the slabs stay where they are, what was dropped from them is fetched."""
-    account = graph.add_task("account", _account, ref(keys[0]))
+def _collect(graph: Graph, keys: list[Key], turn: Key, total: SlabSummary) -> SlabSummary:
+    """Run the graph and fetch what the last turn has dropped.
+
+    The turn is chosen from all chunks: bad values in them raise here. That the slabs are not
+    waited for lets every worker replace them one by one, as the earlier ones are no longer held.
+    """
+    account = graph.add_task("account", _account, ref(turn))
     *slabs, account = graph.run([*keys, account], wait=False)
-    n_rows, tail, bound = fetch([account])[0]
+    kept, tail, bound = fetch([account])[0]
+    n_rows = total.n_rows if kept is None else kept
     return total._replace(slabs=tuple(slabs), n_rows=n_rows, tail=tail, bound=bound)
 
 
-def _account(slab: SVDSummary) -> tuple[int, float, float]:
-    return slab.rows.shape[0], slab.tail, slab.bound
+def _account(turn: Turn) -> tuple[int | None, float, float]:
+    kept = None if turn.rotation is None else turn.rotation.shape[0]
+    return kept, turn.tail, turn.bound
 
 
 def _total_weight(block: _Block) -> float:
@@ -257,6 +277,10 @@ def _total_weight(block: _Block) -> float:
 
 def _as_it_is(value: Any) -> Any:
     return value
+
+
+def _beside(chunk: Array, slab: SVDSummary) -> Array:
+    return chunk
 
 
 def _as_batch(chunk: Array, sample_weight: Array | None, n_axes: int) -> Batch:

@@ -63,7 +63,7 @@ def merge(params: Any, summaries: Sequence[Summary], n_features: int, dtype: str
             "cannot merge a model whose basis is split over workers with one whose basis is in "
             "memory; fit both in the same layout."
         )
-    low_rank = _low_rank(params, n_features, dtype)
+    low_rank = _low_rank(params, n_features, dtype, slim=all(split))
     if all(split):
         return _columns.merge(summaries, low_rank.truncation)
     if not any(isinstance(summary, SVDSummary) for summary in summaries):
@@ -144,7 +144,7 @@ def _learn_columns(
             "solver='scatter' needs all features in one chunk; rechunk X or take solver='gram'."
         )
     sample_weight = _computed(sample_weight)
-    low_rank = _low_rank(params, samples.n_features, str(samples.array.dtype))
+    low_rank = _low_rank(params, samples.n_features, str(samples.array.dtype), slim=True)
     return _columns.learn(samples, sample_weight, start, low_rank.truncation, low_rank.batch_size)
 
 
@@ -167,7 +167,7 @@ def _reducer(params: Any, samples: Samples, start: Summary | None) -> Reducer:
     return _low_rank(params, samples.n_features, dtype).reducer
 
 
-def _low_rank(params: Any, n_features: int, dtype: str) -> _solvers.LowRank:
+def _low_rank(params: Any, n_features: int, dtype: str, *, slim: bool = False) -> _solvers.LowRank:
     return _solvers.low_rank(
         params.n_components,
         params.tol,
@@ -176,6 +176,7 @@ def _low_rank(params: Any, n_features: int, dtype: str) -> _solvers.LowRank:
         oversampling=params.oversampling,
         batch_size=params.batch_size,
         dtype=dtype,
+        slim=slim,
     )
 
 

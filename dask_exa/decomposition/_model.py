@@ -15,6 +15,7 @@ from dask_exa.summaries import axes, svd
 from dask_exa.summaries.axes import Selection
 from dask_exa.summaries.moments import Moments
 from dask_exa.summaries.svd import SVDSummary
+from dask_exa.summaries.tiles import Tiles
 
 
 class PCAModel(NamedTuple):
@@ -99,7 +100,7 @@ def _slab_arrays(summary: SlabSummary, weights: Array, dtype: str) -> tuple[Any,
 
 
 def _slab_components(slab: SVDSummary, weights: Array, dtype: str) -> Array:
-    return svd.rotate(slab, svd.Turn(weights, 0.0, 0.0), dtype).rows
+    return Tiles([slab]).rotate(svd.Turn(weights, 0.0, 0.0), dtype).rows
 
 
 def _slab_mean(slab: SVDSummary) -> Array:

@@ -58,11 +58,13 @@ def low_rank(
     oversampling: int | None,
     batch_size: int | None,
     dtype: str,
+    slim: bool = False,
 ) -> LowRank:
     """Return the low-rank reduction that `n_components` or `tol` asks for.
 
     Twice as many directions as asked for are kept by default: what a later sample would have
-    added to a direction just below the cut is otherwise lost with it.
+    added to a direction just below the cut is otherwise lost with it. A `slim` one keeps a quarter
+    as many and lets no row wait, for bases that fill their workers' memory.
     """
     loss = allowed_loss(n_components, tol)
     if loss:
@@ -71,9 +73,11 @@ def low_rank(
     if n_components is None:
         return LowRank(Truncation(n_features, 0.0, n_features, solver, dtype), batch_size or 256)
     wanted = int(n_components)
-    more = max(wanted, 10) if oversampling is None else oversampling
+    default = max(wanted // 4, 8) if slim else max(wanted, 10)
+    more = default if oversampling is None else oversampling
     svd_rank = min(wanted + more, n_features)
-    truncation = Truncation(svd_rank, 0.0, 2 * svd_rank, solver, dtype)
+    capacity = svd_rank if slim else 2 * svd_rank
+    truncation = Truncation(svd_rank, 0.0, capacity, solver, dtype)
     return LowRank(truncation, batch_size or 4 * svd_rank)
 
 

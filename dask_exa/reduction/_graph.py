@@ -10,7 +10,7 @@ import collections
 import itertools
 import sys
 import uuid
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import dask
@@ -24,7 +24,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from dask_exa import _threads
 
-Key = Hashable
+Key = Any
 
 
 class Chunks:
@@ -58,18 +58,18 @@ class Graph:
         self.sources: dict[Key, GraphNode] = {}
         self.tasks: dict[Key, GraphNode] = {}
         self.homes: dict[Key, float] = {}
+        self.follows_data = False
         self._token = uuid.uuid4().hex[:12]
         self._counter = itertools.count()
 
-    def add_chunks(self, chunks: Chunks, keys: Iterable[Key]) -> None:
-        """Add the tasks that make some chunks of an array."""
-        self.sources.update(chunks.makers(keys))
+    def add_chunks(self, chunks: Chunks, keys: Sequence[Key], homes: Sequence[float]) -> None:
+        """Add the tasks that make some chunks of an array, and where they would best run.
 
-    def add_array(self, array: Any) -> np.ndarray:
-        """Add the tasks that make a Dask array; return the keys of its chunks as a grid."""
-        chunks = Chunks(array)
-        self.sources.update(chunks.tasks)
-        return chunks.keys
+        Chunks that are on workers already stay there, and all tasks follow them.
+        """
+        self.sources.update(chunks.makers(keys))
+        self.follows_data |= not all(key in self.sources for key in keys)
+        self.homes.update(zip(keys, homes, strict=True))
 
     def add_value(self, value: Any) -> Key:
         """Add a value that is here already, or a future of one; return its key."""
@@ -133,26 +133,32 @@ class Graph:
                 return keys[0]
 
     def fuse(self) -> None:
-        """Run the task that makes a chunk inside the task that reads it.
+        """Run the tasks that lead to a chunk inside the task that reads it.
 
-        Only where there is no other reader; the chunk then never leaves that task.
+        Only where there is no other reader; what they make then never leaves that task.
         """
         readers = collections.Counter(
             dependency
             for task in itertools.chain(self.sources.values(), self.tasks.values())
             for dependency in task.dependencies
         )
-        for key, task in self.tasks.items():
-            makers = []
-            frontier = [task]
-            while frontier:
-                for dependency in frontier.pop().dependencies:
-                    maker = self.sources.get(dependency)
-                    if readers[dependency] == 1 and isinstance(maker, Task | Alias):
-                        makers.append(self.sources.pop(dependency))
-                        frontier.append(maker)
-            if makers:
-                self.tasks[key] = Task.fuse(*makers, task)
+        shared = [key for key in self.homes if key in self.sources and readers[key] > 1]
+        for tasks, keys in ((self.sources, shared), (self.tasks, list(self.tasks))):
+            for key in keys:
+                makers = self._take_makers(tasks[key], readers)
+                if makers:
+                    tasks[key] = Task.fuse(*makers, tasks[key])
+
+    def _take_makers(self, task: GraphNode, readers: Mapping[Key, int]) -> list[GraphNode]:
+        makers = []
+        frontier = [task]
+        while frontier:
+            for dependency in frontier.pop().dependencies:
+                maker = self.sources.get(dependency)
+                if readers[dependency] == 1 and isinstance(maker, Task | Alias):
+                    makers.append(self.sources.pop(dependency))
+                    frontier.append(maker)
+        return makers
 
     def run(self, keys: Sequence[Key], *, wait: bool) -> list[Any]:
         """Compute some keys.
@@ -173,30 +179,25 @@ class Graph:
             return list(get({**self.sources, **self.tasks}, list(keys)))
 
     def _placed(self, client: Any) -> HighLevelGraph:
+        """Return the tasks with the worker that each would best run on.
+
+        Tasks are dealt over the workers like ranks over the blocks of a domain. They may run
+        elsewhere if that worker is busy or gone.
+        """
+        tasks = {**self.sources, **self.tasks}
         threads = sorted(client.nthreads().items())
         slots = [address for address, n_threads in threads for _ in range(n_threads)]
-        annotations = None
-        if slots and self.homes and not self._reads_futures():
-            homes = {key: slots[int(home * len(slots))] for key, home in self.homes.items()}
-            annotations = {"workers": _Places(homes), "allow_other_workers": True}
-        placed, free = {}, self.tasks
-        if annotations:
-            placed = {key: task for key, task in self.tasks.items() if key in self.homes}
-            free = {key: task for key, task in self.tasks.items() if key not in self.homes}
-        layers = {
-            "sources": MaterializedLayer(self.sources),
-            "placed": MaterializedLayer(placed, annotations=annotations),
-            "free": MaterializedLayer(free),
+        if not slots or self.follows_data:
+            return HighLevelGraph({"free": MaterializedLayer(tasks)}, {"free": set()})
+        homes = {
+            key: slots[int(home * len(slots))] for key, home in self.homes.items() if key in tasks
         }
-        return HighLevelGraph(
-            layers,
-            {"sources": set(), "placed": {"sources"}, "free": {"sources", "placed"}},
+        placed = MaterializedLayer(
+            {key: tasks[key] for key in homes},
+            annotations={"workers": _Places(homes), "allow_other_workers": True},
         )
-
-    def _reads_futures(self) -> bool:
-        """Whether chunks are on workers already: tasks then follow their chunk."""
-        known = self.sources.keys() | self.tasks.keys()
-        return any(not task.dependencies <= known for task in self.tasks.values())
+        free = MaterializedLayer({key: task for key, task in tasks.items() if key not in homes})
+        return HighLevelGraph({"placed": placed, "free": free}, {"placed": set(), "free": set()})
 
     def _new_key(self, name: str) -> Key:
         return (f"exa-{name}-{self._token}", next(self._counter))

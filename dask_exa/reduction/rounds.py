@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dask_exa.reduction._graph import Graph, Key, ref
-from dask_exa.summaries.svd import SVDSummary
+from dask_exa.summaries.svd import SVDSummary, Turn
 from dask_exa.summaries.tiles import Part, Tiles
 
 
@@ -45,7 +45,10 @@ def update(
     graph: Graph, function: Callable[..., Any], blocks: Sequence[Sequence[Key]], small: Key
 ) -> list[Key]:
     """Replace every block by ``function(small, *values of the block)``."""
-    return [graph.add_task("update", function, ref(small), *map(ref, block)) for block in blocks]
+    return [
+        graph.add_task("update", function, ref(small), *map(ref, block), home=i / len(blocks))
+        for i, block in enumerate(blocks)
+    ]
 
 
 class Slabs:
@@ -61,6 +64,8 @@ class Slabs:
         For every slab of columns, the values that are stacked.
     read : sequence of callables
         For each of these values, what makes it a summary or a batch of samples.
+    n_rows : int
+        Rows of the stack.
     """
 
     def __init__(
@@ -68,10 +73,12 @@ class Slabs:
         graph: Graph,
         slabs: Sequence[Sequence[Key]],
         read: Sequence[Callable[[Any], Part]],
+        n_rows: int,
     ) -> None:
         self.graph = graph
         self.slabs = slabs
         self.read = tuple(read)
+        self.n_rows = n_rows
 
     def gather(
         self,
@@ -83,9 +90,9 @@ class Slabs:
         task = _Gather(self.read, function, combine)
         return gather(self.graph, task, self.slabs, combine, finish)
 
-    def update(self, function: Callable[..., SVDSummary], small: Key) -> list[Key]:
-        """Replace every slab by ``function(slab, small)``."""
-        return update(self.graph, _Update(self.read, function), self.slabs, small)
+    def rotate(self, turn: Key, dtype: str) -> list[Key]:
+        """Apply a turn to the rows of every slab, where it is."""
+        return update(self.graph, _Rotate(self.read, dtype), self.slabs, turn)
 
 
 @dataclass(frozen=True)
@@ -99,12 +106,12 @@ class _Gather:
 
 
 @dataclass(frozen=True)
-class _Update:
+class _Rotate:
     read: tuple[Callable[[Any], Part], ...]
-    function: Callable[..., SVDSummary]
+    dtype: str
 
-    def __call__(self, small: Any, *values: Any) -> SVDSummary:
-        return _tiles(self.read, values).update(self.function, small)
+    def __call__(self, turn: Turn, *values: Any) -> SVDSummary:
+        return _tiles(self.read, values).rotate(turn, self.dtype)
 
 
 def _tiles(read: Sequence[Callable[[Any], Part]], values: Sequence[Any]) -> Tiles:

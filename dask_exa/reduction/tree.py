@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dask_exa._array import Array
-from dask_exa.reduction._graph import Graph, ref
+from dask_exa.reduction._graph import Chunks, Graph, Key, ref
 from dask_exa.summaries.reducer import Reducer, Summary
 
 
@@ -50,8 +50,8 @@ def tree(
     array([4.5])
     """
     graph = Graph()
-    chunks = graph.add_array(X)[:, 0]
-    weights = [None] * len(chunks) if sample_weight is None else graph.add_array(sample_weight)
+    chunks = _add(graph, X)
+    weights = [None] * len(chunks) if sample_weight is None else _add(graph, sample_weight)
     leaves = [
         graph.add_task(
             "summarize",
@@ -71,6 +71,13 @@ def tree(
     if summary is None:
         raise ValueError(f"X has no samples in any of its {len(chunks)} chunks.")
     return summary if start is None else reducer.merge([start, summary])
+
+
+def _add(graph: Graph, array: Any) -> list[Key]:
+    chunks = Chunks(array)
+    keys = list(chunks.keys.reshape(-1))
+    graph.add_chunks(chunks, keys, [i / len(keys) for i in range(len(keys))])
+    return keys
 
 
 def _summarize_chunk(

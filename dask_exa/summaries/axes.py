@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dask_exa._array import Array, is_host, namespace
+from dask_exa._array import Array, is_host, namespace, product
 from dask_exa.summaries import svd
 from dask_exa.summaries.moments import Moments
 from dask_exa.summaries.svd import SVDSummary
@@ -66,8 +66,7 @@ def of_rows(summary: SVDSummary, selection: Selection, solver: str, dtype: str) 
         return tiles.gather(function, combine, lambda small: small)
 
     values, weights, energy = normalize(gather, selection, solver)
-    rotate = functools.partial(svd.rotate, dtype=dtype)
-    turned = tiles.update(rotate, svd.Turn(weights, 0.0, 0.0))
+    turned = tiles.rotate(svd.Turn(weights, 0.0, 0.0), dtype)
     return Axes(_complete(turned.rows), values, energy)
 
 
@@ -103,16 +102,26 @@ def normalize(gather: Gather, selection: Selection, solver: str) -> tuple[Array,
     values = values[:n_components]
     n_valid = int(xp.count_nonzero(values > _floor(n_rows, solver) * values[0]))
     weights = xp.matrix_transpose(vectors[:, :n_valid]) / xp.sqrt(values[:n_valid])[:, None]
-    # A Gram matrix is exact to its largest eigenvalue only: two passes of Cholesky QR make
-    # the small axes orthogonal to the last digit.
-    for _ in range(2 if n_valid else 0):
-        gram = gather(functools.partial(_axis_gram, weights=weights), _total)
-        weights = xp.linalg.solve(xp.linalg.cholesky(gram), weights)
     if n_valid:
-        extreme = gather(functools.partial(_axis_extremes, weights=weights), _strongest)
-        weights = weights * _signs(extreme)[:, None]
+        weights = _orthogonalize(gather, weights)
     missing = xp.zeros((n_components - n_valid, n_rows), dtype=xp.float64)
     return values, xp.concat([weights, missing]), small.energy
+
+
+def _orthogonalize(gather: Gather, weights: Array) -> Array:
+    """Make axes orthonormal to the last digit, and turn them so that their extremes are positive.
+
+    The eigenvectors of a Gram matrix are exact relative to its largest eigenvalue only; Cholesky
+    QR does the rest, in one more pass where it is needed and two where much is.
+    """
+    xp = namespace(weights)
+    identity = xp.eye(weights.shape[0], dtype=xp.float64)
+    for _ in range(3):
+        check = gather(functools.partial(_check_axes, weights=weights), _combine_checks)
+        if float(xp.max(xp.abs(check.gram - identity))) < 1e-13:
+            break
+        weights = xp.linalg.solve(xp.linalg.cholesky(check.gram), weights)
+    return weights * _signs(check.extremes)[:, None]
 
 
 def extremes(components: Array) -> Array:
@@ -127,22 +136,20 @@ def _floor(n_rows: int, solver: str) -> float:
     return (n_rows * float(np.finfo(np.float64).eps)) ** (1 if solver == "gram" else 2)
 
 
-def _axis_gram(slab: SVDSummary, weights: Array) -> Array:
-    axes = weights @ slab.rows
-    return axes @ namespace(axes).matrix_transpose(axes)
+class _Check(NamedTuple):
+    gram: Array
+    extremes: Array
 
 
-def _axis_extremes(slab: SVDSummary, weights: Array) -> Array:
-    return extremes(weights @ slab.rows)
+def _check_axes(slab: SVDSummary, weights: Array) -> _Check:
+    axes = product(weights, slab.rows)
+    return _Check(axes @ namespace(axes).matrix_transpose(axes), extremes(axes))
 
 
-def _total(grams: Sequence[Array]) -> Array:
-    return functools.reduce(lambda total, gram: total + gram, grams)
-
-
-def _strongest(candidates: Sequence[Array]) -> Array:
-    xp = namespace(candidates[0])
-    return extremes(xp.stack(list(candidates), axis=1))
+def _combine_checks(checks: Sequence[_Check]) -> _Check:
+    xp = namespace(checks[0].gram)
+    gram = functools.reduce(lambda total, gram: total + gram, [check.gram for check in checks])
+    return _Check(gram, extremes(xp.stack([check.extremes for check in checks], axis=1)))
 
 
 def _signs(extreme: Array) -> Array:

@@ -15,10 +15,13 @@ sample variances", Technical Report STAN-CS-79-773, Stanford University, 1979.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-from dask_exa._array import Array, as_float64, namespace
+import numpy as np
+
+from dask_exa import kernels
+from dask_exa._array import Array, as_float64, is_host, namespace, scratch
 
 _BLOCK_BYTES = 8 << 20
 """Rows are centred in blocks of this size, which stay in the cache until they are multiplied."""
@@ -38,6 +41,13 @@ class Moments(NamedTuple):
     """Second central moments Σ w (x - mean)², shape (n_features,), or of all pairs of features,
     Σ w (x - mean)(x - mean)ᵀ, shape (n_features, n_features)."""
 
+    def __reduce__(self) -> tuple[Callable[..., Moments], tuple[Any, ...]]:
+        """Travel with half of a scatter matrix, which is symmetric."""
+        if self.m2.ndim == 1 or not is_host(self.m2):
+            return Moments, tuple(self)
+        lower = self.m2[np.tri(self.m2.shape[0], dtype=bool)]
+        return _from_lower, (self.n_samples, self.weight, self.mean, lower)
+
     @property
     def energy(self) -> float:
         """Total second moment, the sum of `m2` over the features."""
@@ -49,35 +59,12 @@ class Moments(NamedTuple):
         return self.m2 if self.m2.ndim == 1 else namespace(self.m2).linalg.diagonal(self.m2)
 
 
-def center(X: Array, sample_weight: Array | None = None) -> tuple[float, Array, Array]:
-    """Return the weight, the mean and the centred float64 rows of a block.
-
-    Rows come back multiplied by the root of their weight, so that their plain products are the
-    weighted moments.
-
-    Parameters
-    ----------
-    X : array of shape (n_samples, n_features)
-    sample_weight : array of shape (n_samples,), optional
-
-    Returns
-    -------
-    weight : float
-    mean : array of shape (n_features,), float64
-    centred : array of shape (n_samples, n_features), float64
-    """
-    xp = namespace(X)
-    rows = xp.astype(X, xp.float64, copy=True)
-    if sample_weight is None:
-        mean = xp.mean(rows, axis=0)
-        rows -= mean
-        return float(X.shape[0]), mean, rows
-    sample_weight = as_float64(sample_weight)
-    weight = float(xp.sum(sample_weight))
-    mean = sample_weight @ rows / weight
-    rows -= mean
-    rows *= xp.sqrt(sample_weight)[:, None]
-    return weight, mean, rows
+def _from_lower(n_samples: int, weight: float, mean: Array, lower: Array) -> Moments:
+    m2 = np.empty((mean.shape[0], mean.shape[0]))
+    below = np.tri(mean.shape[0], dtype=bool)
+    m2[below] = lower
+    m2.T[below] = lower
+    return Moments(n_samples, weight, mean, m2)
 
 
 def summarize(X: Array, sample_weight: Array | None = None, *, pairs: bool = False) -> Moments:
@@ -153,7 +140,13 @@ def forget(summary: Moments, factor: float) -> Moments:
 
 def _summarize_block(X: Array, sample_weight: Array | None, pairs: bool) -> Moments:
     xp = namespace(X)
-    weight, mean, rows = center(X, sample_weight)
-    # BLAS computes half of a product with its own transpose (SYRK)
-    m2 = xp.matrix_transpose(rows) @ rows if pairs else xp.sum(rows * rows, axis=0)
-    return Moments(X.shape[0], weight, mean, m2)
+    n_samples, n_features = X.shape
+    rows = scratch("rows", (n_samples, n_features), X)
+    weight = float(n_samples)
+    if sample_weight is not None:
+        sample_weight = as_float64(sample_weight)
+        weight = float(xp.sum(sample_weight))
+    mean, m2 = kernels.center(X, slice(0, n_features), sample_weight, rows)
+    if pairs:  # BLAS computes half of a product with its own transpose (SYRK)
+        m2 = xp.matrix_transpose(rows) @ rows
+    return Moments(n_samples, weight, mean, m2)

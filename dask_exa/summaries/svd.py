@@ -30,7 +30,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from dask_exa._array import Array, as_float64, namespace
+from dask_exa._array import Array, namespace
 from dask_exa.summaries import moments
 from dask_exa.summaries.moments import Moments
 
@@ -78,14 +78,17 @@ class Small(NamedTuple):
 class Turn(NamedTuple):
     """The rotation that every slab of columns applies to its own rows."""
 
-    rotation: Array
-    """Shape (n_kept, n_stacked_rows)."""
+    rotation: Array | None
+    """Shape (n_kept, n_stacked_rows); None keeps the rows as they are."""
     tail: float
     bound: float
 
 
 class Columns(Protocol):
     """Stacked summaries whose columns are split: over cache tiles, or over workers."""
+
+    n_rows: int
+    """Rows of the stack."""
 
     def gather(
         self,
@@ -95,59 +98,32 @@ class Columns(Protocol):
     ) -> Any:
         """Apply `function` to every slab, combine the small answers and finish the result."""
 
-    def update(self, function: Callable[..., SVDSummary], small: Any) -> Any:
-        """Replace every slab by ``function(slab, small)``."""
+    def rotate(self, turn: Any, dtype: str) -> Any:
+        """Apply a `Turn` to the rows of every slab."""
 
 
-def summarize(X: Array, sample_weight: Array | None = None) -> SVDSummary:
-    """Return a block of samples (n_samples, n_features) as an uncompressed summary."""
-    xp = namespace(X)
-    weight, mean, rows = moments.center(X, sample_weight)
-    m2 = xp.sum(rows * rows, axis=0)
-    if X.shape[0] == 1:  # a single sample has no scatter
-        rows = rows[:0, :]
-    return SVDSummary(Moments(X.shape[0], weight, mean, m2), rows, 0.0, 0.0)
-
-
-def stack(summaries: Sequence[SVDSummary]) -> SVDSummary:
-    """Put the rows of all summaries under each other, in float64, exactly."""
-    xp = namespace(summaries[0].rows)
-    rows = [as_float64(summaries[0].rows)]
-    total = summaries[0].moments
-    for summary in summaries[1:]:
-        other = summary.moments
-        scale = (total.weight * other.weight / (total.weight + other.weight)) ** 0.5
-        rows += [as_float64(summary.rows), ((other.mean - total.mean) * scale)[None, :]]
-        total = moments.merge([total, other])
-    return SVDSummary(
-        total,
-        xp.concat(rows, axis=0) if len(rows) > 1 else rows[0],
-        sum(summary.tail for summary in summaries),
-        sum(summary.bound for summary in summaries),
-    )
-
-
-def compress(columns: Columns, truncation: Truncation) -> Any:
-    """Rotate stacked summaries onto their leading directions and drop the others.
+def choose(columns: Columns, truncation: Truncation) -> Any:
+    """Choose the `Turn` onto the leading directions of stacked summaries.
 
     Parameters
     ----------
     columns : Columns
         Where the stack lives, split by columns.
     truncation : Truncation
+        A stack of at most ``truncation.capacity`` rows is only checked for non-finite values.
     """
-    turn = columns.gather(
+    if columns.n_rows <= truncation.capacity:
+        return columns.gather(_account, _total, _no_turn)
+    return columns.gather(
         functools.partial(contribute, solver=truncation.solver),
         functools.partial(combine, solver=truncation.solver),
-        functools.partial(_choose, truncation=truncation),
+        functools.partial(_turn, truncation=truncation),
     )
-    return columns.update(functools.partial(rotate, dtype=truncation.dtype), turn)
 
 
-def keep(columns: Columns, dtype: str) -> Any:
-    """Store stacked summaries as they are, without a look at their directions."""
-    checked = columns.gather(lambda stacked: stacked.moments.energy, sum, moments.refuse_non_finite)
-    return columns.update(functools.partial(rotate, dtype=dtype), checked)
+def compress(columns: Columns, truncation: Truncation) -> Any:
+    """Turn stacked summaries onto their leading directions and drop the others."""
+    return columns.rotate(choose(columns, truncation), truncation.dtype)
 
 
 def from_scatter(summary: Moments, dtype: str) -> SVDSummary:
@@ -190,7 +166,7 @@ def combine(smalls: Sequence[Small], solver: str) -> Small:
     else:
         factor = xp.linalg.qr(xp.concat(factors, axis=0), mode="reduced").R
     # tail and bound belong to the whole basis: every slab carries the same
-    return smalls[0]._replace(factor=factor, energy=sum(small.energy for small in smalls))
+    return _total(smalls)._replace(factor=factor)
 
 
 def eigen(factor: Array, solver: str) -> tuple[Array, Array]:
@@ -205,7 +181,7 @@ def eigen(factor: Array, solver: str) -> tuple[Array, Array]:
     return singular * singular, vectors
 
 
-def _choose(small: Small, truncation: Truncation) -> Turn:
+def _turn(small: Small, truncation: Truncation) -> Turn:
     """Choose the directions to keep."""
     moments.refuse_non_finite(small.energy)
     xp = namespace(small.factor)
@@ -224,10 +200,14 @@ def _choose(small: Small, truncation: Truncation) -> Turn:
     return Turn(rotation, small.tail + tail, small.bound + bound)
 
 
-def rotate(stacked: SVDSummary, turn: Turn | None, dtype: str) -> SVDSummary:
-    """Apply a turn to the rows of one tile or slab; no turn keeps them as they are."""
-    xp = namespace(stacked.rows)
-    if turn is None:
-        return stacked._replace(rows=xp.astype(stacked.rows, getattr(xp, dtype), copy=False))
-    rows = xp.astype(turn.rotation @ stacked.rows, getattr(xp, dtype), copy=False)
-    return SVDSummary(stacked.moments, rows, turn.tail, turn.bound)
+def _account(stacked: SVDSummary) -> Small:
+    return Small(None, stacked.moments.energy, stacked.tail, stacked.bound)
+
+
+def _total(smalls: Sequence[Small]) -> Small:
+    return smalls[0]._replace(energy=sum(small.energy for small in smalls))
+
+
+def _no_turn(small: Small) -> Turn:
+    moments.refuse_non_finite(small.energy)
+    return Turn(None, small.tail, small.bound)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from dask_exa._array import Array, namespace
+from dask_exa import kernels
+from dask_exa._array import Array, as_float64, is_host, namespace, product, scratch
 from dask_exa._threads import map_threads
-from dask_exa.summaries import svd
+from dask_exa.summaries import moments, svd
 from dask_exa.summaries.moments import Moments
-from dask_exa.summaries.svd import SVDSummary, Truncation
+from dask_exa.summaries.svd import SVDSummary, Truncation, Turn
 
-_TILE_BYTES = 4 << 20
+_TILE_BYTES = 2 << 20
 
 
 class Batch(NamedTuple):
@@ -24,11 +25,6 @@ class Batch(NamedTuple):
     X: Array
     """Shape (n_samples, n_features)."""
     sample_weight: Array | None = None
-
-    @property
-    def n_rows(self) -> int:
-        """Rows that the block adds to a stack: its samples and the step of the mean."""
-        return self.X.shape[0] + 1
 
 
 Part = SVDSummary | Batch
@@ -39,10 +35,11 @@ class Tiles:
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = parts
-        n_features = _matrix(parts[0]).shape[1]
-        n_rows = sum(_matrix(part).shape[0] + 1 for part in parts)
-        width = max(256, _TILE_BYTES // (8 * n_rows))
-        self.tiles = [slice(i, min(i + width, n_features)) for i in range(0, n_features, width)]
+        self.n_rows = sum(map(n_rows, parts)) + len(parts) - 1
+        self.n_features = _matrix(parts[0]).shape[1]
+        width = max(256, _TILE_BYTES // (8 * max(self.n_rows, 1)))
+        starts = range(0, self.n_features, width)
+        self.tiles = [slice(i, min(i + width, self.n_features)) for i in starts]
 
     def gather(
         self,
@@ -51,22 +48,52 @@ class Tiles:
         finish: Callable[[Any], Any],
     ) -> Any:
         """Apply `function` to every tile, combine the small answers and finish the result."""
-        return finish(combine(map_threads(lambda tile: function(self._stack(tile)), self.tiles)))
+        return finish(combine(map_threads(lambda tile: function(self.stack(tile)), self.tiles)))
 
-    def update(self, function: Callable[..., SVDSummary], small: Any) -> SVDSummary:
-        """Return the summary whose tiles are ``function(tile, small)``."""
-        done = map_threads(lambda tile: function(self._stack(tile), small), self.tiles)
-        if len(done) == 1:
-            return done[0]
-        xp = namespace(done[0].rows)
-        first = done[0].moments
-        mean = xp.concat([tile.moments.mean for tile in done])
-        m2 = xp.concat([tile.moments.m2 for tile in done])
-        rows = xp.concat([tile.rows for tile in done], axis=1)
-        return done[0]._replace(moments=first._replace(mean=mean, m2=m2), rows=rows)
+    def rotate(self, turn: Turn, dtype: str) -> SVDSummary:
+        """Return the parts as one summary, its rows turned and in the given dtype."""
+        like = _matrix(self.parts[0])
+        xp = namespace(like)
+        kept = self.n_rows if turn.rotation is None else turn.rotation.shape[0]
+        rows = xp.empty((kept, self.n_features), dtype=getattr(xp, dtype))
+        mean, m2 = (xp.empty(self.n_features, dtype=xp.float64) for _ in range(2))
 
-    def _stack(self, tile: slice) -> SVDSummary:
-        return svd.stack([_columns(part, tile) for part in self.parts])
+        def fill(tile: slice) -> Moments:
+            stacked = self.stack(tile)
+            turned = stacked.rows
+            if turn.rotation is not None:
+                turned = product(turn.rotation, stacked.rows)
+            rows[:, tile] = xp.astype(turned, rows.dtype, copy=False)
+            mean[tile] = stacked.moments.mean
+            m2[tile] = stacked.moments.m2
+            return stacked.moments
+
+        total = map_threads(fill, self.tiles)[0]._replace(mean=mean, m2=m2)
+        return SVDSummary(total, rows, turn.tail, turn.bound)
+
+    def stack(self, tile: slice) -> SVDSummary:
+        """Put the rows of all parts under each other, in float64, exactly.
+
+        The rows are valid until this thread stacks the next tile.
+        """
+        stacked = scratch("rows", (self.n_rows, tile.stop - tile.start), _matrix(self.parts[0]))
+        total: Any = None
+        filled = 0
+        for part in self.parts:
+            block = stacked[filled : filled + n_rows(part), :]
+            seen = _fill(part, tile, block)
+            filled += n_rows(part)
+            if total is None:
+                total = seen
+                continue
+            scale = (total.weight * seen.weight / (total.weight + seen.weight)) ** 0.5
+            stacked[filled, :] = (seen.mean - total.mean) * scale
+            filled += 1
+            total = moments.merge([total, seen])
+        tail, bound = (
+            sum(getattr(part, name, 0.0) for part in self.parts) for name in ("tail", "bound")
+        )
+        return SVDSummary(total, stacked, tail, bound)
 
 
 def merge(parts: Sequence[Part], truncation: Truncation, batch_size: int) -> SVDSummary:
@@ -81,27 +108,27 @@ def merge(parts: Sequence[Part], truncation: Truncation, batch_size: int) -> SVD
     """
     limit = max(truncation.capacity, (truncation.svd_rank or 0) + batch_size + 1)
     pending: list[Part] = []
-    n_rows = 0
+    stacked = 0
     for part in parts:
         for piece in _pieces(part, batch_size):
-            if len(pending) > 1 and n_rows + _n_rows(piece) > limit:
+            if len(pending) > 1 and stacked + n_rows(piece) + 1 > limit:
                 pending = [svd.compress(Tiles(pending), truncation)]
-                n_rows = _n_rows(pending[0])
+                stacked = n_rows(pending[0])
+            stacked += n_rows(piece) + (1 if pending else 0)
             pending.append(piece)
-            n_rows += _n_rows(piece)
-    if len(pending) == 1 and isinstance(pending[0], SVDSummary) and n_rows <= limit:
+    if len(pending) == 1 and isinstance(pending[0], SVDSummary) and stacked <= limit:
         return pending[0]
-    if n_rows <= truncation.capacity:
-        return svd.keep(Tiles(pending), truncation.dtype)
     return svd.compress(Tiles(pending), truncation)
+
+
+def n_rows(part: Part) -> int:
+    """Return how many rows a part adds to a stack: a single sample has no scatter."""
+    rows = _matrix(part).shape[0]
+    return 0 if isinstance(part, Batch) and rows == 1 else rows
 
 
 def _matrix(part: Part) -> Array:
     return part.X if isinstance(part, Batch) else part.rows
-
-
-def _n_rows(part: Part) -> int:
-    return _matrix(part).shape[0] + 1
 
 
 def _pieces(part: Part, batch_size: int) -> Iterator[Part]:
@@ -114,11 +141,20 @@ def _pieces(part: Part, batch_size: int) -> Iterator[Part]:
         yield Batch(part.X[rows, :], weight)
 
 
-def _columns(part: Part, tile: slice) -> SVDSummary:
-    if isinstance(part, Batch):
-        return svd.summarize(part.X[:, tile], part.sample_weight)
-    total = part.moments
-    return part._replace(
-        moments=Moments(total.n_samples, total.weight, total.mean[tile], total.m2[tile]),
-        rows=part.rows[:, tile],
-    )
+def _fill(part: Part, tile: slice, out: Array) -> Moments:
+    """Write the centred rows of one part and return its moments."""
+    if isinstance(part, SVDSummary):
+        out[:, :] = as_float64(part.rows[:, tile]) if not is_host(out) else part.rows[:, tile]
+        total = part.moments
+        return Moments(total.n_samples, total.weight, total.mean[tile], total.m2[tile])
+    X, weight = part.X, part.sample_weight
+    xp = namespace(X)
+    if weight is not None:
+        weight = as_float64(weight)
+    if X.shape[0] == 1:
+        mean = xp.astype(X[0, tile], xp.float64)
+        m2 = mean - mean  # zero, but not finite where the sample is not
+    else:
+        mean, m2 = kernels.center(X, tile, weight, out)
+    summed = float(X.shape[0]) if weight is None else float(xp.sum(weight))
+    return Moments(X.shape[0], summed, mean, m2)
