@@ -243,7 +243,7 @@ def _chunks(
     """Return the keys of a block's chunks, each made on the worker that holds its slab."""
     n_slabs = len(block.keys)
     graph.add_chunks(source, block.keys, [i / n_slabs for i in range(n_slabs)])
-    if graph.follows_data or not state:
+    if not state or not any(source.is_made(key) for key in block.keys):
         return block.keys
     # A task that needs the slab is neither started before its turn nor stolen by another
     # worker; one that needs nothing is both.

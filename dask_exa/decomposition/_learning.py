@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dask.array as da
@@ -15,6 +15,7 @@ from dask_exa._samples import Samples, flat_rows, is_dask
 from dask_exa.decomposition import _columns, _solvers
 from dask_exa.decomposition._columns import SlabSummary
 from dask_exa.reduction.fold import fold
+from dask_exa.reduction.stream import stream
 from dask_exa.reduction.tree import tree
 from dask_exa.summaries import Reducer, Summary
 from dask_exa.summaries.svd import SVDSummary
@@ -129,7 +130,10 @@ def _learn_in_memory(
     sample_weight = _computed(sample_weight)
     reducer = _reducer(params, samples, start)
     if sparse.issparse(X):
-        return _fold_sparse(reducer, X.tocsr(), sample_weight, start, params.batch_size)
+        batches = _dense_batches(X.tocsr(), sample_weight, params.batch_size)
+        for summary in stream(reducer, batches, start):
+            start = summary
+        return start
     n_ranges = 1
     if reducer.extend is None:
         n_ranges = min(8, _MAX_RANGE_BYTES // (8 * samples.n_features**2))
@@ -180,15 +184,11 @@ def _low_rank(params: Any, n_features: int, dtype: str, *, slim: bool = False) -
     )
 
 
-def _fold_sparse(
-    reducer: Reducer,
-    X: Any,
-    sample_weight: Array | None,
-    summary: Summary | None,
-    batch_size: int | None,
-) -> Summary:
+def _dense_batches(
+    X: Any, sample_weight: Array | None, batch_size: int | None
+) -> Iterator[tuple[Array, Array | None]]:
+    """Yield a sparse matrix in dense batches of some 32 MB."""
     step = batch_size or max(1, (32 << 20) // (8 * X.shape[1]))
     for i in range(0, X.shape[0], step):
         weight = None if sample_weight is None else sample_weight[i : i + step]
-        summary = reducer.absorb(summary, X[i : i + step].toarray(), weight)
-    return summary
+        yield X[i : i + step].toarray(), weight

@@ -42,7 +42,8 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
         into blocks of features, each of which keeps its own slab of the basis on its worker
         (only small Gram matrices travel; `components_` and `mean_` are then Dask arrays); ``both``
         like columns, one block of samples after the other. ``auto`` goes by the chunks of the
-        features.
+        features. Dask's work stealing may move a slab to an idle worker: where slabs are large,
+        set ``distributed.scheduler.work-stealing`` to False.
     solver : {"auto", "scatter", "gram", "qr"}, default="auto"
         ``scatter`` accumulates the exact n_features × n_features scatter matrix. ``gram`` and
         ``qr`` merge low-rank summaries, by the eigenvectors of a Gram matrix or, twice as slow
@@ -52,8 +53,8 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
         Instead of `n_components`: the smallest number of components whose relative
         root-mean-square reconstruction error is at most `tol`.
     oversampling : int, optional
-        Directions that low-rank solvers keep beyond `n_components`; by default as many again,
-        and at least 10.
+        Directions that low-rank solvers keep beyond `n_components`; by default as many again and
+        at least 10, in the columns layout a quarter as many and at least 8.
     forgetting_factor : float in (0, 1], default=1.0
         Weight of a sample relative to the next one, for streams that drift. Independent of how
         the stream is cut into batches.

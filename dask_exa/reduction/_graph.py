@@ -11,6 +11,7 @@ import itertools
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import NoneType
 from typing import Any
 
 import dask
@@ -37,6 +38,10 @@ class Chunks:
         places = np.ndindex(*array.numblocks)
         for place, key in zip(places, flatten(array.__dask_keys__()), strict=True):
             self.keys[place] = key
+
+    def is_made(self, key: Key) -> bool:
+        """Whether a chunk has yet to be made, and is not data that are here or on a worker."""
+        return not isinstance(self.tasks.get(key), DataNode | NoneType)
 
     def makers(self, keys: Iterable[Key]) -> dict[Key, GraphNode]:
         """Return the tasks that it takes to make some chunks."""
