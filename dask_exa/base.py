@@ -77,7 +77,7 @@ class Fitted:
         if self.leading is None or state.labels is None:
             return value
         coords = {dim: np.arange(value.shape[i]) for i, dim in enumerate(self.leading)}
-        return state.labels.wrap(value, self.leading, **coords)
+        return state.labels.wrap(value, self.leading, **coords).rename(self.name[:-1])
 
 
 class MergeableEstimator(BaseEstimator):

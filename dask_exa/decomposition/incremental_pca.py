@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from dask_exa._array import Array
+from dask_exa._array import Array, to_host
 from dask_exa._samples import Samples
 from dask_exa.base import Fitted, MergeableEstimator, State
 from dask_exa.decomposition import _columns, _learning, _model, _projection
@@ -201,7 +201,7 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
         noise_variance_ I`` (C. Bishop, "Pattern Recognition and Machine Learning", 12.2.1).
         """
         model = self._model
-        components = _projection.in_memory(model.components, "get_covariance")
+        components = to_host(_projection.in_memory(model.components, "get_covariance"))
         excess = np.maximum(model.explained_variance - model.noise_variance, 0.0)
         covariance = (components.T * excess) @ components
         covariance[np.diag_indices_from(covariance)] += model.noise_variance
@@ -211,7 +211,7 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
         """Return the inverse of `get_covariance`, by the matrix inversion lemma."""
         model = self._model
         n_features = self.n_features_in_
-        components = _projection.in_memory(model.components, "get_precision")
+        components = to_host(_projection.in_memory(model.components, "get_precision"))
         noise = model.noise_variance
         if noise == 0.0 or model.n_components == n_features:
             return np.linalg.inv(self.get_covariance())

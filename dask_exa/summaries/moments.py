@@ -92,7 +92,7 @@ def summarize(X: Array, sample_weight: Array | None = None, *, pairs: bool = Fal
     step = max(256, _BLOCK_BYTES // (8 * n_features))
     total = None
     for start in range(0, n_samples, step):
-        rows = slice(start, start + step)
+        rows = slice(start, min(start + step, n_samples))
         block = _summarize_block(
             X[rows, :], None if sample_weight is None else sample_weight[rows], pairs
         )

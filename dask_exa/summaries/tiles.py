@@ -135,8 +135,9 @@ def _pieces(part: Part, batch_size: int) -> Iterator[Part]:
     if isinstance(part, SVDSummary):
         yield part
         return
-    for start in range(0, part.X.shape[0], batch_size):
-        rows = slice(start, start + batch_size)
+    n_samples = part.X.shape[0]
+    for start in range(0, n_samples, batch_size):
+        rows = slice(start, min(start + batch_size, n_samples))
         weight = None if part.sample_weight is None else part.sample_weight[rows]
         yield Batch(part.X[rows, :], weight)
 
