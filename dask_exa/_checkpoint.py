@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -18,7 +19,7 @@ import xarray as xr
 import zarr
 
 from dask_exa._array import to_host
-from dask_exa._samples import Labels
+from dask_exa._samples import Labels, plain_coords
 from dask_exa.base import State
 from dask_exa.reduction._graph import Graph, ref
 
@@ -84,7 +85,8 @@ def load(cls: type, path: str | os.PathLike) -> Any:
             f"path={str(path)!r} has checkpoint format {group.attrs[_MARK]}, this version reads "
             f"up to {FORMAT}; upgrade dask-exa."
         )
-    found = _named_class(group.attrs["class"])
+    name = group.attrs["class"]
+    found = cls if name == _class_name(cls) else _named_class(name)
     if not issubclass(found, cls):
         raise TypeError(f"path={str(path)!r} holds a {found.__name__}, not a {cls.__name__}.")
     estimator = found(**_tuples(group.attrs["params"]))
@@ -130,7 +132,7 @@ def _read_labels(path: Path, group: Any) -> Labels | None:
         return None
     stored = {name: tuple(value) for name, value in group.attrs["labels"].items()}
     with xr.open_zarr(path, group="labels", consolidated=False, chunks=None) as coords:
-        return Labels(**stored, coords=dict(coords.load().coords))
+        return Labels(**stored, coords=plain_coords(coords.load().coords))
 
 
 def _write(group: zarr.Group, summary: Any, root: Path) -> None:
@@ -142,7 +144,9 @@ def _write(group: zarr.Group, summary: Any, root: Path) -> None:
         elif hasattr(value, "_asdict"):
             _write(group.create_group(name), value, root)
         elif hasattr(value, "dtype") and value.ndim > 0:
-            group.create_array(name, data=np.ascontiguousarray(to_host(value)), compressors=None)
+            data = np.ascontiguousarray(to_host(value))
+            # in one chunk: when it fails, no other write is under way
+            group.create_array(name, data=data, chunks=data.shape, compressors=None)
         else:
             plain[name] = value
     group.attrs.update({"class": _class_name(type(summary)), "plain": _plain(plain)})
@@ -198,9 +202,8 @@ def _sibling(path: Path, what: str) -> Path:
 
 
 def _is_checkpoint(path: Path) -> bool:
-    if not (path / "zarr.json").is_file():
-        return False
-    return _MARK in zarr.open_group(path, mode="r").attrs
+    metadata = path / "zarr.json"
+    return metadata.is_file() and _MARK in json.loads(metadata.read_text()).get("attributes", {})
 
 
 def _class_name(cls: type) -> str:
@@ -210,7 +213,9 @@ def _class_name(cls: type) -> str:
 def _named_class(name: str) -> Any:
     module, _, qualname = name.partition(":")
     if module.partition(".")[0] != "dask_exa":
-        raise ValueError(f"class {name!r} in a checkpoint is not one of dask-exa's; not loaded.")
+        raise ValueError(
+            f"the checkpoint holds a {name}, which is not one of dask-exa's; load it by its class."
+        )
     return getattr(importlib.import_module(module), qualname)
 
 

@@ -20,7 +20,7 @@ class Labels(NamedTuple):
     feature_dims: tuple[Hashable, ...]
     feature_sizes: tuple[int, ...]
     coords: Mapping[Hashable, Any]
-    """Coordinates that depend on feature dimensions only, with their attributes."""
+    """Coordinates that depend on feature dimensions only: (dims, values, attributes) by name."""
 
     def wrap(self, array: Any, leading: tuple[Hashable, ...] = (), **coords: Any) -> xr.DataArray:
         """Label an array whose last axis, or last axes, are the features."""
@@ -65,7 +65,11 @@ def is_dask(X: Any) -> bool:
     return isinstance(X, da.Array)
 
 
-def as_samples(X: Any, sample_dims: Hashable | Sequence[Hashable] | None = None) -> Samples:
+def as_samples(
+    X: Any,
+    sample_dims: Hashable | Sequence[Hashable] | None = None,
+    feature_dims: Sequence[Hashable] | None = None,
+) -> Samples:
     """Bring an input into the form that reductions take.
 
     Parameters
@@ -74,6 +78,8 @@ def as_samples(X: Any, sample_dims: Hashable | Sequence[Hashable] | None = None)
     sample_dims : hashable or sequence of hashable, optional
         Dimensions of a labelled input that count samples; all others are features. By default
         the first one. A named one that `X` lacks makes `X` a single sample.
+    feature_dims : sequence of hashable, optional
+        The other dimensions, in the order that they are to have.
 
     Examples
     --------
@@ -93,20 +99,32 @@ def as_samples(X: Any, sample_dims: Hashable | Sequence[Hashable] | None = None)
     dims = _sample_dims(X, sample_dims)
     missing = [dim for dim in dims if dim not in X.dims]
     X = X.expand_dims(missing).transpose(*dims, ...)
-    feature_dims = X.dims[len(dims) :]
+    found = X.dims[len(dims) :]
+    if feature_dims is not None and {*feature_dims} != {*found}:
+        raise ValueError(
+            f"X has the feature dimensions {list(found)}, the model {list(feature_dims)}; pass "
+            "fields of the same dimensions."
+        )
+    feature_dims = found if feature_dims is None else tuple(feature_dims)
+    X = X.transpose(*dims, *feature_dims)
     features = set(feature_dims)
-    coords = {
+    of_features = {
         name: coord for name, coord in X.coords.items() if coord.dims and {*coord.dims} <= features
     }
     sample_coords = {
         name: coord for name, coord in X.coords.items() if not features & {*coord.dims}
     }
-    labels = Labels(dims, feature_dims, X.shape[len(dims) :], coords)
-    sizes = X.shape[: len(dims)]
+    sizes, feature_sizes = X.shape[: len(dims)], X.shape[len(dims) :]
+    labels = Labels(dims, feature_dims, feature_sizes, plain_coords(of_features))
     if is_dask(X.data):
         return Samples(_checked_dask(X.data), len(dims), labels, sample_coords, sizes)
-    matrix = X.data.reshape((math.prod(sizes), -1))
+    matrix = X.data.reshape((math.prod(sizes), math.prod(feature_sizes)))
     return Samples(matrix, 1, labels, sample_coords, sizes)
+
+
+def plain_coords(coords: Mapping[Hashable, xr.DataArray]) -> dict[Hashable, Any]:
+    """Return coordinates as tuples that every kind of storage takes, and xarray too."""
+    return {name: (c.dims, c.values, dict(c.attrs)) for name, c in coords.items()}
 
 
 def _sample_dims(
@@ -157,7 +175,7 @@ def flatten(block: Array, n_sample_axes: int) -> Array:
 def flat_rows(samples: Samples, sample_weight: Any = None) -> tuple[Samples, Any]:
     """Return lazy samples as a matrix with one chunk of features, and weights chunked alike."""
     X, a = samples.array, samples.n_sample_axes
-    X = X.rechunk(dict.fromkeys(range(a if a > 1 else 1, X.ndim), -1))
+    X = X.rechunk(dict.fromkeys(range(1, X.ndim), -1))
     if X.ndim > 2:
         X = da.map_blocks(
             flatten,

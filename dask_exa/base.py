@@ -15,6 +15,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from dask_exa._array import Array, is_host, namespace
 from dask_exa._samples import Labels, Samples, as_samples, is_dask
 from dask_exa.summaries import Summary
+from dask_exa.summaries.moments import checked_weight
+
+_COMPLEX = ("complex64", "complex128")
 
 
 class State:
@@ -117,6 +120,7 @@ class MergeableEstimator(BaseEstimator):
             samples = self._validate(X, reset=True)
             self._check_fit(samples)
             self._absorb(samples, sample_weight)
+            self._check_fitted(self._state)
         return self
 
     def partial_fit(
@@ -248,11 +252,17 @@ class MergeableEstimator(BaseEstimator):
 
         Learning sees non-finite values in what it accumulates; only others ask for `finite`.
         """
-        sample_dims = getattr(self, "sample_dims", None)
-        if self._is_fitted() and not reset and sample_dims is None and self._state.labels:
-            sample_dims = self._state.labels.sample_dims
-        samples = as_samples(X, sample_dims)
+        sample_dims, feature_dims = getattr(self, "sample_dims", None), None
+        if not reset and self._state.labels is not None:
+            sample_dims = sample_dims or self._state.labels.sample_dims
+            feature_dims = self._state.labels.feature_dims
+        samples = as_samples(X, sample_dims, feature_dims)
         array = samples.array
+        if not is_dask(array) and str(getattr(array, "dtype", "")).endswith(_COMPLEX):
+            raise ValueError(
+                f"Complex data not supported: X has dtype {array.dtype}; pass real and imaginary "
+                "parts as features."
+            )
         if is_dask(array) or not _is_plain(array):
             self._check_n_features(samples.n_features, reset=reset)
             return samples if is_dask(array) else samples._replace(array=_checked_array(array))
@@ -268,6 +278,9 @@ class MergeableEstimator(BaseEstimator):
 
     def _check_fit(self, samples: Samples) -> None:
         """Raise where `fit`, unlike a stream, can know that samples will never be enough."""
+
+    def _check_fitted(self, state: State) -> None:
+        """Raise where all that `fit` has seen determines nothing."""
 
     def _check_n_features(self, n_features: int, *, reset: bool) -> None:
         if n_features == 0:
@@ -290,11 +303,12 @@ class MergeableEstimator(BaseEstimator):
         if not model._is_fitted():
             return False
         reference = self if self._is_fitted() else model
-        if model.n_features_in_ != reference.n_features_in_:
-            raise ValueError(
-                f"cannot merge a model of {model.n_features_in_} features into one of "
-                f"{reference.n_features_in_}; fit both on the same features."
-            )
+        for what, features in (("features", _n_features), ("names", _names), ("fields", _fields)):
+            if features(model) != features(reference):
+                raise ValueError(
+                    f"cannot merge a model whose {what} are {features(model)} into one whose "
+                    f"{what} are {features(reference)}; fit both on the same features."
+                )
         params = {name: getattr(self, name) for name in self._state_params}
         _check_params(model._state.params, params)
         return True
@@ -308,6 +322,28 @@ class MergeableEstimator(BaseEstimator):
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
+
+
+class NotEnoughSamplesError(ValueError, AttributeError):
+    """What was learnt so far does not determine this attribute yet.
+
+    An AttributeError too, so that `hasattr` says no and a notebook can show the estimator.
+    """
+
+
+def _n_features(model: Any) -> int:
+    return model.n_features_in_
+
+
+def _names(model: Any) -> list[str] | None:
+    return [*model.feature_names_in_] if hasattr(model, "feature_names_in_") else None
+
+
+def _fields(model: Any) -> list[tuple[Any, int]] | None:
+    labels = model._state.labels
+    if labels is None:
+        return None
+    return list(zip(labels.feature_dims, labels.feature_sizes, strict=True))
 
 
 def _is_plain(array: Any) -> bool:
@@ -325,8 +361,6 @@ def _checked_array(X: Array) -> Array:
         raise ValueError(f"Expected 2D array, got an array of shape {X.shape} instead.")
     if X.shape[0] == 0:
         raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required.")
-    if xp.isdtype(X.dtype, "complex floating"):
-        raise ValueError(f"Complex data not supported: X has dtype {X.dtype}.")
     return X if X.dtype in (xp.float32, xp.float64) else xp.astype(X, xp.float64)
 
 
@@ -339,12 +373,11 @@ def _checked_weight(sample_weight: Any, samples: Samples) -> Any:
         raise ValueError(
             f"sample_weight has shape {sample_weight.shape}; X has {samples.n_samples} samples."
         )
-    if not is_dask(sample_weight):
-        xp = namespace(sample_weight)
-        if not bool(xp.all(sample_weight >= 0)):
-            raise ValueError("sample_weight has negative or NaN entries; pass weights >= 0.")
-        if float(xp.sum(sample_weight)) == 0:
-            raise ValueError("sample_weight is zero for every sample; weight some of them.")
+    if is_dask(sample_weight):
+        return sample_weight
+    sample_weight = checked_weight(sample_weight)
+    if float(namespace(sample_weight).sum(sample_weight)) == 0:
+        raise ValueError("sample_weight is zero for every sample; weight some of them.")
     return sample_weight
 
 

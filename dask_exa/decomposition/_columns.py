@@ -41,6 +41,10 @@ class SlabSummary(NamedTuple):
     weight: float
     tail: float
     bound: float
+    energy: float
+    """Second moment of all features together."""
+    dtype: str
+    """Of the rows of the slabs."""
 
     @property
     def blocks(self) -> list[tuple[int, ...]]:
@@ -82,19 +86,21 @@ def learn(
     chunks = samples.array.chunks[samples.n_sample_axes :]
     if start is None:
         n_slabs = math.prod(len(sizes) for sizes in chunks)
-        start = SlabSummary((None,) * n_slabs, chunks, 0, 0, 0.0, 0.0, 0.0)
+        start = SlabSummary((None,) * n_slabs, chunks, 0, 0, 0.0, 0.0, 0.0, 0.0, truncation.dtype)
     elif start.chunks != chunks:
         raise ValueError(
             f"X's features are chunked as {chunks}, the fitted basis as {start.chunks}; "
             "X.rechunk the features to those of the basis."
         )
+    if samples.n_samples == 0:
+        raise ValueError(f"X has no samples: its shape is {samples.array.shape}.")
     source = Chunks(samples.array)
     groups = _groups(_blocks(samples, sample_weight, source), batch_size)
     # with a tolerance, only the answer of a round tells how many rows the next one has
     n_together = 1 if truncation.loss else _ROUNDS_PER_GRAPH
     for i in range(0, len(groups), n_together):
         start = _run(source, groups[i : i + n_together], samples.n_sample_axes, start, truncation)
-    return start
+    return start._replace(dtype=truncation.dtype)
 
 
 def merge(summaries: Sequence[SlabSummary], truncation: Truncation) -> SlabSummary:
@@ -115,6 +121,7 @@ def merge(summaries: Sequence[SlabSummary], truncation: Truncation) -> SlabSumma
         n_samples=sum(summary.n_samples for summary in summaries),
         weight=sum(summary.weight for summary in summaries),
         n_rows=n_rows,
+        dtype=truncation.dtype,
     )
     return _collect(graph, columns.rotate(turn, truncation.dtype), turn, total)
 
@@ -129,6 +136,7 @@ def forget(summary: SlabSummary, factor: float) -> SlabSummary:
         weight=summary.weight * factor,
         tail=summary.tail * factor,
         bound=summary.bound * factor,
+        energy=summary.energy * factor,
     )
 
 
@@ -261,14 +269,14 @@ def _collect(graph: Graph, keys: list[Key], turn: Key, total: SlabSummary) -> Sl
     """
     account = graph.add_task("account", _account, ref(turn))
     *slabs, account = graph.run([*keys, account], wait=False)
-    kept, tail, bound = fetch([account])[0]
+    kept, dropped = fetch([account])[0]
     n_rows = total.n_rows if kept is None else kept
-    return total._replace(slabs=tuple(slabs), n_rows=n_rows, tail=tail, bound=bound)
+    return total._replace(slabs=tuple(slabs), n_rows=n_rows, **dropped)
 
 
-def _account(turn: Turn) -> tuple[int | None, float, float]:
+def _account(turn: Turn) -> tuple[int | None, dict[str, float]]:
     kept = None if turn.rotation is None else turn.rotation.shape[0]
-    return kept, turn.tail, turn.bound
+    return kept, {"tail": turn.tail, "bound": turn.bound, "energy": turn.energy}
 
 
 def _total_weight(block: _Block) -> float:

@@ -18,6 +18,7 @@ from dask_exa.reduction.fold import fold
 from dask_exa.reduction.stream import stream
 from dask_exa.reduction.tree import tree
 from dask_exa.summaries import Reducer, Summary
+from dask_exa.summaries.moments import checked_weight
 from dask_exa.summaries.svd import SVDSummary
 
 LAYOUTS = ("auto", "rows", "columns", "both")
@@ -53,7 +54,7 @@ def learn(params: Any, samples: Samples, sample_weight: Any, start: Summary | No
         return _learn_columns(params, samples, sample_weight, start)
     samples, sample_weight = flat_rows(samples, sample_weight)
     reducer = _reducer(params, samples, start)
-    return tree(reducer, samples.array, sample_weight, start)
+    return _weighty(tree(reducer, samples.array, sample_weight, start))
 
 
 def merge(params: Any, summaries: Sequence[Summary], n_features: int, dtype: str) -> Summary:
@@ -80,7 +81,7 @@ def decay(sample_weight: Any, samples: Samples, factor: float) -> Any:
     weights = np.maximum(np.power(factor, ages.astype(np.float64)), 1e-300)
     if samples.is_lazy and samples.n_sample_axes == 1:
         weights = da.from_array(weights, chunks=(samples.array.chunks[0],))
-    elif not samples.is_lazy:
+    elif not samples.is_lazy and not sparse.issparse(samples.array):
         weights = namespace(samples.array).asarray(weights)
     return weights if sample_weight is None else weights * sample_weight
 
@@ -110,8 +111,11 @@ def check_parameters(params: Any, n_features: int) -> None:
         raise ValueError(f"layout={params.layout!r} is not one of {LAYOUTS}.")
     if params.solver not in SOLVERS:
         raise ValueError(f"solver={params.solver!r} is not one of {SOLVERS}.")
-    if not 0 < params.forgetting_factor <= 1:
-        raise ValueError(f"forgetting_factor={params.forgetting_factor!r} must be in (0, 1].")
+    factor: Any = params.forgetting_factor
+    if not (isinstance(factor, int | float | np.number) and 0 < factor <= 1):
+        raise ValueError(
+            f"forgetting_factor={factor!r} must be a number in (0, 1]; 1 forgets nothing."
+        )
     for name, least in (("batch_size", 1), ("oversampling", 0)):
         value: Any = getattr(params, name)
         if value is not None and not (isinstance(value, int | np.integer) and value >= least):
@@ -148,12 +152,25 @@ def _learn_columns(
             "solver='scatter' needs all features in one chunk; rechunk X or take solver='gram'."
         )
     sample_weight = _computed(sample_weight)
-    low_rank = _low_rank(params, samples.n_features, str(samples.array.dtype), slim=True)
-    return _columns.learn(samples, sample_weight, start, low_rank.truncation, low_rank.batch_size)
+    dtype = str(samples.array.dtype)
+    if start is not None:
+        dtype = str(np.promote_types(dtype, start.dtype))
+    low_rank = _low_rank(params, samples.n_features, dtype, slim=True)
+    learnt = _columns.learn(samples, sample_weight, start, *low_rank)
+    return _weighty(learnt)
 
 
 def _computed(sample_weight: Any) -> Any:
-    return sample_weight.compute() if is_dask(sample_weight) else sample_weight
+    if not is_dask(sample_weight):
+        return sample_weight
+    return checked_weight(sample_weight.compute())
+
+
+def _weighty(summary: Any) -> Any:
+    """Return a summary of chunks, whose weights nobody has seen together, if it has any weight."""
+    if getattr(summary, "moments", summary).weight == 0:
+        raise ValueError("sample_weight is zero for every sample; weight some of them.")
+    return summary
 
 
 def _reducer(params: Any, samples: Samples, start: Summary | None) -> Reducer:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dask_exa._array import Array, to_host
-from dask_exa.base import State
+from dask_exa._array import Array, namespace, to_host
+from dask_exa.base import NotEnoughSamplesError, State
 from dask_exa.decomposition import _columns, _solvers
 from dask_exa.decomposition._columns import SlabSummary
 from dask_exa.summaries import axes, svd
@@ -36,6 +36,7 @@ def finalize(state: State, n_features: int) -> PCAModel:
     """Return the fitted attributes that a state stands for."""
     summary = state.summary
     total: Any = getattr(summary, "moments", summary)
+    check_variance(summary)
     # a weight counts as that many repetitions, so that it is the number of samples
     rank = min(max(round(total.weight), 1), n_features)
     selection = _selection(state.params, total.n_samples, rank)
@@ -72,11 +73,24 @@ def finalize(state: State, n_features: int) -> PCAModel:
     )
 
 
+def check_variance(summary: Any) -> None:
+    """Raise NotEnoughSamplesError where all samples seen are the same."""
+    total = getattr(summary, "moments", summary)
+    means = 0.0
+    if not isinstance(summary, SlabSummary):
+        means = float(namespace(total.mean).sum(total.mean**2)) * total.weight
+    if total.energy <= means * (4 * np.finfo(np.float64).eps) ** 2:
+        raise NotEnoughSamplesError(
+            f"X has zero variance: all {total.n_samples} samples seen so far are the same; pass "
+            "samples that differ."
+        )
+
+
 def _selection(params: dict[str, Any], n_samples: int, rank: int) -> Selection:
     wanted = params["n_components"]
     if isinstance(wanted, int | np.integer):
         if n_samples < wanted:
-            raise ValueError(
+            raise NotEnoughSamplesError(
                 f"n_components={wanted} is more than the {n_samples} samples seen so far; go on "
                 "with partial_fit or lower n_components."
             )

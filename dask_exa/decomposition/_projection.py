@@ -8,11 +8,15 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import xarray as xr
+from scipy import sparse
 
 from dask_exa._array import Array, is_host, namespace
 from dask_exa._samples import Labels, Samples, is_dask
+from dask_exa._threads import map_threads
 from dask_exa.reduction._graph import array_of_tasks
 
+_BLOCK_BYTES = 8 << 20
+"""Samples are centred in blocks of this size."""
 _EMBED_BYTES = 1 << 20
 """Larger arrays are sent to the workers once instead of with the tasks that use them."""
 
@@ -33,9 +37,7 @@ def project(samples: Samples, components: Any, mean: Any, scale: Array | None) -
     if samples.is_lazy or is_dask(components):
         scores = _project_lazy(samples, components, mean)
     else:
-        xp = namespace(components)
-        axes = xp.matrix_transpose(components)
-        scores = X @ axes - xp.astype(mean, components.dtype) @ axes
+        scores = _project_here(X, components, mean)
     if scale is None:
         return scores
     floor = np.finfo(np.float64).tiny
@@ -51,8 +53,9 @@ def label_scores(scores: Any, samples: Samples) -> Any:
     if labels is None:
         return scores
     n_components = scores.shape[-1]
-    if not is_dask(scores):
-        scores = scores.reshape((*samples.sample_sizes, n_components))
+    shape = (*samples.sample_sizes, n_components)
+    if scores.shape != shape:
+        scores = scores.reshape(shape)
     coords = {**(samples.sample_coords or {}), "component": np.arange(n_components)}
     return xr.DataArray(scores, dims=(*labels.sample_dims, "component"), coords=coords)
 
@@ -100,6 +103,23 @@ def in_memory(components: Any, method: str) -> Array:
             "over workers; fit with layout='rows'."
         )
     return components
+
+
+def _project_here(X: Array, components: Array, mean: Array) -> Array:
+    xp = namespace(components)
+    axes = xp.matrix_transpose(components)
+    if sparse.issparse(X):
+        return X @ axes - xp.astype(mean, components.dtype) @ axes
+    n_samples, n_features = X.shape
+    step = max(1, _BLOCK_BYTES // (8 * n_features))
+    starts = range(0, n_samples, step)
+
+    def project_block(start: int) -> Array:
+        # Centred before it is multiplied: the mean may be much larger than the differences.
+        centred = X[start : min(start + step, n_samples), :] - mean
+        return xp.astype(centred, components.dtype, copy=False) @ axes
+
+    return xp.concat(map_threads(project_block, starts))
 
 
 def _project_lazy(samples: Samples, components: Any, mean: Any) -> Any:

@@ -6,6 +6,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dask_exa._array import Array
 from dask_exa.summaries import Reducer, moments, svd, tiles
 from dask_exa.summaries.moments import Moments
@@ -85,7 +87,7 @@ def allowed_loss(n_components: Any, tol: float | None) -> float:
     """Return the share of the variance that may be lost; 0 where a count decides instead."""
     if tol is not None:
         return tol**2
-    return 1 - n_components if isinstance(n_components, float) else 0.0
+    return 1 - float(n_components) if isinstance(n_components, float | np.floating) else 0.0
 
 
 def prefers_scatter(n_samples: int, n_features: int) -> bool:

@@ -228,6 +228,9 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
                 f"n_components={self.n_components} needs; pass more samples or lower n_components."
             )
 
+    def _check_fitted(self, state: State) -> None:
+        _model.check_variance(state.summary)
+
     def _learn(self, samples: Samples, sample_weight: Any, start: Summary | None) -> Summary:
         _learning.check_parameters(self, samples.n_features)
         if self.forgetting_factor < 1:

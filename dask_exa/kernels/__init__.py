@@ -19,7 +19,7 @@ def center(
     columns : slice
         With start and stop.
     sample_weight : array of shape (n_samples,), float64, optional
-        Not all zero.
+        Where it is zero throughout, the mean is zero too.
     out : array of shape (n_samples, n_columns), float64
         Receives √w (X - mean).
 
@@ -56,7 +56,7 @@ def _center(
         mean = xp.mean(rows, axis=0)
         rows -= mean
     else:
-        mean = sample_weight @ rows / xp.sum(sample_weight)
+        mean = sample_weight @ rows / (float(xp.sum(sample_weight)) or 1.0)
         rows -= mean
         rows *= xp.sqrt(sample_weight)[:, None]
     out[:, :] = rows

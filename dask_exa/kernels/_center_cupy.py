@@ -22,7 +22,7 @@ __global__ void center(const T* X, const long long n_samples, const long long n_
         total += weight;
         sum += weight * (double)column[i * n_features];
     }
-    const double center = sum / total;
+    const double center = total == 0.0 ? 0.0 : sum / total;
     double squares = 0.0;
     for (long long i = 0; i < n_samples; ++i) {
         const double root = weights ? sqrt(weights[i]) : 1.0;

@@ -31,7 +31,7 @@ def _center(X, first, weights, out, mean, m2):  # pragma: no cover  (compiled)
         for j in range(n_columns):
             mean[j] += weight * X[i, first + j]
     for j in range(n_columns):
-        mean[j] /= total
+        mean[j] /= total if total else 1.0
     for i in range(n_samples):
         root = np.sqrt(weights[i]) if weights.size else 1.0
         for j in range(n_columns):

@@ -32,7 +32,9 @@ class Chunks:
     """The chunks of a Dask array: their keys as a grid, and the tasks that make them."""
 
     def __init__(self, array: Any) -> None:
-        (array,) = dask.optimize(array)
+        # expressions are lowered by their own method, graphs by dask's function
+        optimize = getattr(array, "optimize", None)
+        array = dask.optimize(array)[0] if optimize is None else optimize()
         self.tasks = convert_legacy_graph(dict(array.__dask_graph__()))
         self.keys = np.empty(array.numblocks, dtype=object)
         places = np.ndindex(*array.numblocks)
@@ -109,15 +111,15 @@ class Graph:
             self.homes[key] = home
         return key
 
-    def add_tree(
+    def add_levels(
         self,
         name: str,
         combine: Callable[[Sequence[Any]], Any],
         keys: Sequence[Key],
         *,
-        split_every: int = 8,
-    ) -> Key:
-        """Combine values by neighbours, in an order that only their number decides.
+        split_every: int,
+    ) -> list[Key]:
+        """Combine values by neighbours until at most `split_every` are left.
 
         Parameters
         ----------
@@ -125,17 +127,22 @@ class Graph:
         combine : callable
             ``combine(values)``, associative.
         keys : sequence of keys
-        split_every : int, default=8
+        split_every : int
             Values that one task combines.
+
+        Returns
+        -------
+        list of keys
+            In an order that only the number of values decides.
         """
         keys = list(keys)
-        while True:
+        while len(keys) > split_every:
+            groups = [keys[i : i + split_every] for i in range(0, len(keys), split_every)]
             keys = [
                 self.add_task(name, combine, ref(group), home=self.homes.get(group[0]))
-                for group in (keys[i : i + split_every] for i in range(0, len(keys), split_every))
+                for group in groups
             ]
-            if len(keys) == 1:
-                return keys[0]
+        return keys
 
     def fuse(self) -> None:
         """Run the tasks that lead to a chunk inside the task that reads it.

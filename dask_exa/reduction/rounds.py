@@ -14,6 +14,9 @@ from dask_exa.reduction._graph import Graph, Key, ref
 from dask_exa.summaries.svd import SVDSummary, Turn
 from dask_exa.summaries.tiles import Part, Tiles
 
+_SPLIT_EVERY = 32
+"""Small answers that one task combines."""
+
 
 def gather(
     graph: Graph,
@@ -37,8 +40,8 @@ def gather(
         What to make of the combined answer before it is broadcast.
     """
     answers = [graph.add_task("gather", function, *map(ref, block)) for block in blocks]
-    combined = graph.add_tree("combine", combine, answers, split_every=32)
-    return graph.add_task("finish", finish, ref(combined))
+    answers = graph.add_levels("combine", combine, answers, split_every=_SPLIT_EVERY)
+    return graph.add_task("finish", _Finish(combine, finish), ref(answers))
 
 
 def update(
@@ -49,6 +52,15 @@ def update(
         graph.add_task("update", function, ref(small), *map(ref, block), home=i / len(blocks))
         for i, block in enumerate(blocks)
     ]
+
+
+@dataclass(frozen=True)
+class _Finish:
+    combine: Callable[[Sequence[Any]], Any]
+    finish: Callable[[Any], Any]
+
+    def __call__(self, answers: Sequence[Any]) -> Any:
+        return self.finish(self.combine(answers))
 
 
 class Slabs:

@@ -64,9 +64,9 @@ def tree(
         )
         for i, (chunk, weight) in enumerate(zip(chunks, weights, strict=True))
     ]
-    root = leaves[0]
-    if len(leaves) > 1:
-        root = graph.add_tree("merge", _Merge(reducer), leaves, split_every=split_every)
+    merge = _Merge(reducer)
+    last = graph.add_levels("merge", merge, leaves, split_every=split_every)
+    root = graph.add_task("merge", merge, ref(last), home=0.0) if len(last) > 1 else last[0]
     (summary,) = graph.run([root], wait=True)
     if summary is None:
         raise ValueError(f"X has no samples in any of its {len(chunks)} chunks.")

@@ -90,6 +90,7 @@ def summarize(X: Array, sample_weight: Array | None = None, *, pairs: bool = Fal
     """
     n_samples, n_features = X.shape
     step = max(256, _BLOCK_BYTES // (8 * n_features))
+    sample_weight = checked_weight(sample_weight)
     total = None
     for start in range(0, n_samples, step):
         rows = slice(start, min(start + step, n_samples))
@@ -99,8 +100,20 @@ def summarize(X: Array, sample_weight: Array | None = None, *, pairs: bool = Fal
         total = block if total is None else merge([total, block])
     if total is None:
         raise ValueError("X has 0 samples; a summary needs at least one row.")
-    refuse_non_finite(total.energy)
     return total
+
+
+def checked_weight(sample_weight: Array | None) -> Array | None:
+    """Return weights in float64; raise ValueError where they are negative or not finite."""
+    if sample_weight is None:
+        return None
+    sample_weight = as_float64(sample_weight)
+    xp = namespace(sample_weight)
+    if not bool(xp.all((sample_weight >= 0) & xp.isfinite(sample_weight))):
+        raise ValueError(
+            "sample_weight has entries that are negative, NaN or infinite; pass weights >= 0."
+        )
+    return sample_weight
 
 
 def refuse_non_finite(energy: float) -> None:
@@ -120,6 +133,9 @@ def merge(summaries: Sequence[Moments]) -> Moments:
     """Return the moments of all the samples that the given summaries saw, in the given order."""
     if len(summaries) == 1:
         return summaries[0]
+    n_samples = sum(summary.n_samples for summary in summaries)
+    # what weighs nothing has no mean
+    summaries = [summary for summary in summaries if summary.weight] or summaries[:1]
     xp = namespace(summaries[0].mean)
     weight = sum(summary.weight for summary in summaries)
     origin = summaries[0].mean
@@ -130,7 +146,7 @@ def merge(summaries: Sequence[Moments]) -> Moments:
         delta = summary.mean - mean
         outer = delta * delta if m2.ndim == 1 else delta[:, None] * delta[None, :]
         m2 = m2 + summary.m2 + summary.weight * outer
-    return Moments(sum(s.n_samples for s in summaries), weight, mean, m2)
+    return Moments(n_samples, weight, mean, m2)
 
 
 def forget(summary: Moments, factor: float) -> Moments:
@@ -144,9 +160,9 @@ def _summarize_block(X: Array, sample_weight: Array | None, pairs: bool) -> Mome
     rows = scratch("rows", (n_samples, n_features), X)
     weight = float(n_samples)
     if sample_weight is not None:
-        sample_weight = as_float64(sample_weight)
         weight = float(xp.sum(sample_weight))
     mean, m2 = kernels.center(X, slice(0, n_features), sample_weight, rows)
+    refuse_non_finite(float(xp.sum(m2)))
     if pairs:  # BLAS computes half of a product with its own transpose (SYRK)
         m2 = xp.matrix_transpose(rows) @ rows
     return Moments(n_samples, weight, mean, m2)

@@ -82,6 +82,8 @@ class Turn(NamedTuple):
     """Shape (n_kept, n_stacked_rows); None keeps the rows as they are."""
     tail: float
     bound: float
+    energy: float = 0.0
+    """Second moment of all features together."""
 
 
 class Columns(Protocol):
@@ -197,7 +199,7 @@ def _turn(small: Small, truncation: Truncation) -> Turn:
     tail = float(loss[n_kept]) if n_kept < n_values else 0.0
     bound = float(values[n_kept]) if n_kept < n_values else 0.0
     rotation = xp.matrix_transpose(vectors[:, :n_kept])
-    return Turn(rotation, small.tail + tail, small.bound + bound)
+    return Turn(rotation, small.tail + tail, small.bound + bound, small.energy)
 
 
 def _account(stacked: SVDSummary) -> Small:
@@ -210,4 +212,4 @@ def _total(smalls: Sequence[Small]) -> Small:
 
 def _no_turn(small: Small) -> Turn:
     moments.refuse_non_finite(small.energy)
-    return Turn(None, small.tail, small.bound)
+    return Turn(None, small.tail, small.bound, small.energy)

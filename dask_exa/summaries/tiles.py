@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from dask_exa import kernels
 from dask_exa._array import Array, as_float64, is_host, namespace, product, scratch
 from dask_exa._threads import map_threads
@@ -86,10 +88,12 @@ class Tiles:
             if total is None:
                 total = seen
                 continue
-            scale = (total.weight * seen.weight / (total.weight + seen.weight)) ** 0.5
-            stacked[filled, :] = (seen.mean - total.mean) * scale
+            weight = total.weight + seen.weight
+            scale = (total.weight * seen.weight / weight) ** 0.5 if weight else 0.0
+            with np.errstate(invalid="ignore"):  # infinity is refused when all tiles are seen
+                stacked[filled, :] = (seen.mean - total.mean) * scale
+                total = moments.merge([total, seen])
             filled += 1
-            total = moments.merge([total, seen])
         tail, bound = (
             sum(getattr(part, name, 0.0) for part in self.parts) for name in ("tail", "bound")
         )
@@ -106,7 +110,8 @@ def merge(parts: Sequence[Part], truncation: Truncation, batch_size: int) -> SVD
     batch_size : int
         Samples that are stacked before the stack is compressed.
     """
-    limit = max(truncation.capacity, (truncation.svd_rank or 0) + batch_size + 1)
+    rank = batch_size if truncation.loss else truncation.svd_rank or 0
+    limit = max(truncation.capacity, rank + batch_size + 1)
     pending: list[Part] = []
     stacked = 0
     for part in parts:
@@ -136,10 +141,10 @@ def _pieces(part: Part, batch_size: int) -> Iterator[Part]:
         yield part
         return
     n_samples = part.X.shape[0]
+    weight = moments.checked_weight(part.sample_weight)
     for start in range(0, n_samples, batch_size):
         rows = slice(start, min(start + batch_size, n_samples))
-        weight = None if part.sample_weight is None else part.sample_weight[rows]
-        yield Batch(part.X[rows, :], weight)
+        yield Batch(part.X[rows, :], None if weight is None else weight[rows])
 
 
 def _fill(part: Part, tile: slice, out: Array) -> Moments:
@@ -150,11 +155,9 @@ def _fill(part: Part, tile: slice, out: Array) -> Moments:
         return Moments(total.n_samples, total.weight, total.mean[tile], total.m2[tile])
     X, weight = part.X, part.sample_weight
     xp = namespace(X)
-    if weight is not None:
-        weight = as_float64(weight)
     if X.shape[0] == 1:
         mean = xp.astype(X[0, tile], xp.float64)
-        m2 = mean - mean  # zero, but not finite where the sample is not
+        m2 = xp.where(xp.isfinite(mean), xp.zeros_like(mean), mean)
     else:
         mean, m2 = kernels.center(X, tile, weight, out)
     summed = float(X.shape[0]) if weight is None else float(xp.sum(weight))
