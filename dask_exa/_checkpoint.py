@@ -20,7 +20,7 @@ import zarr
 
 from dask_exa._array import to_host
 from dask_exa._samples import Labels, plain_coords
-from dask_exa.base import State
+from dask_exa._state import State
 from dask_exa.reduction._graph import Graph, ref
 
 FORMAT = 1

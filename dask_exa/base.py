@@ -13,74 +13,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dask_exa._array import Array, is_host, namespace
-from dask_exa._samples import Labels, Samples, as_samples, is_dask
-from dask_exa.summaries import Summary
+from dask_exa._samples import Samples, as_samples, is_dask
+from dask_exa._state import State
 from dask_exa.summaries.moments import checked_weight
 
 _COMPLEX = ("complex64", "complex128")
-
-
-class State:
-    """What an estimator knows: a summary, and how the data that made it were laid out.
-
-    A state never changes; what is derived from it is computed once, when first asked for.
-    """
-
-    def __init__(
-        self,
-        summary: Summary,
-        params: dict[str, Any],
-        dtype: np.dtype,
-        labels: Labels | None,
-    ) -> None:
-        self.summary = summary
-        self.params = params
-        self.dtype = np.dtype(dtype)
-        self.labels = labels
-        self._model: Any = None
-
-    def model(self, finalize: Any) -> Any:
-        """Return ``finalize(self)``, remembered."""
-        if self._model is None:
-            self._model = finalize(self)
-        return self._model
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pickle without what can be derived again."""
-        return {**self.__dict__, "_model": None}
-
-
-class Fitted:
-    """An attribute that is derived from the state when it is first asked for.
-
-    Parameters
-    ----------
-    doc : str
-    leading : tuple of str, optional
-        Dimensions before the features; only for attributes that have a value per feature.
-        Labelled data give such attributes back labelled.
-    """
-
-    def __init__(self, doc: str, leading: tuple[str, ...] | None = None) -> None:
-        self.__doc__ = doc
-        self.leading = leading
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, estimator: Any, owner: type | None = None) -> Any:
-        if estimator is None:
-            return self
-        state = estimator.__dict__.get("_state")
-        if state is None:
-            raise AttributeError(
-                f"This {type(estimator).__name__} has no {self.name} before it is fitted."
-            )
-        value = getattr(estimator._model, self.name.removesuffix("_"))
-        if self.leading is None or state.labels is None:
-            return value
-        coords = {dim: np.arange(value.shape[i]) for i, dim in enumerate(self.leading)}
-        return state.labels.wrap(value, self.leading, **coords).rename(self.name[:-1])
 
 
 class MergeableEstimator(BaseEstimator):
@@ -322,13 +259,6 @@ class MergeableEstimator(BaseEstimator):
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-
-
-class NotEnoughSamplesError(ValueError, AttributeError):
-    """What was learnt so far does not determine this attribute yet.
-
-    An AttributeError too, so that `hasattr` says no and a notebook can show the estimator.
-    """
 
 
 def _n_features(model: Any) -> int:

@@ -45,9 +45,6 @@ def test_import_adds_little_time(import_logs):
     assert min(log["dask_exa"] for log in import_logs) <= IMPORT_SECONDS
 
 
-@pytest.mark.xfail(
-    raises=ImportError, strict=True, reason="waits for IncrementalPCA; then remove this mark"
-)
 def test_readme_example_runs():
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})

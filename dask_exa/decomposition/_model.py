@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dask_exa._array import Array, namespace, to_host
-from dask_exa.base import NotEnoughSamplesError, State
+from dask_exa._state import NotEnoughSamplesError, State
 from dask_exa.decomposition import _columns, _solvers
 from dask_exa.decomposition._columns import SlabSummary
 from dask_exa.summaries import axes, svd

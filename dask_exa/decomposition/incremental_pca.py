@@ -10,7 +10,8 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
 from dask_exa._array import Array, to_host
 from dask_exa._samples import Samples
-from dask_exa.base import Fitted, MergeableEstimator, State
+from dask_exa._state import Fitted, State
+from dask_exa.base import MergeableEstimator
 from dask_exa.decomposition import _columns, _learning, _model, _projection
 from dask_exa.decomposition._columns import SlabSummary
 from dask_exa.decomposition._model import PCAModel

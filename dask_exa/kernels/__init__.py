@@ -19,7 +19,7 @@ def center(
     columns : slice
         With start and stop.
     sample_weight : array of shape (n_samples,), float64, optional
-        Where it is zero throughout, the mean is zero too.
+        Where it is zero throughout, the mean is of no meaning.
     out : array of shape (n_samples, n_columns), float64
         Receives √w (X - mean).
 
@@ -52,12 +52,14 @@ def _center(
 ) -> tuple[Array, Array]:
     xp = namespace(X)
     rows = xp.astype(X[:, columns], xp.float64, copy=True)
+    origin = xp.asarray(rows[0, :], copy=True)
+    rows -= origin
     if sample_weight is None:
-        mean = xp.mean(rows, axis=0)
-        rows -= mean
+        shift = xp.mean(rows, axis=0)
+        rows -= shift
     else:
-        mean = sample_weight @ rows / (float(xp.sum(sample_weight)) or 1.0)
-        rows -= mean
+        shift = sample_weight @ rows / (float(xp.sum(sample_weight)) or 1.0)
+        rows -= shift
         rows *= xp.sqrt(sample_weight)[:, None]
     out[:, :] = rows
-    return mean, xp.sum(rows * rows, axis=0)
+    return origin + shift, xp.sum(rows * rows, axis=0)

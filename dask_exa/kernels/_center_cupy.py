@@ -16,13 +16,14 @@ __global__ void center(const T* X, const long long n_samples, const long long n_
     const long long j = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (j >= n_columns) return;
     const T* column = X + first + j;
+    const double origin = n_samples ? (double)column[0] : 0.0;
     double sum = 0.0, total = 0.0;
     for (long long i = 0; i < n_samples; ++i) {
         const double weight = weights ? weights[i] : 1.0;
         total += weight;
-        sum += weight * (double)column[i * n_features];
+        sum += weight * ((double)column[i * n_features] - origin);
     }
-    const double center = total == 0.0 ? 0.0 : sum / total;
+    const double center = total == 0.0 ? 0.0 : origin + sum / total;
     double squares = 0.0;
     for (long long i = 0; i < n_samples; ++i) {
         const double root = weights ? sqrt(weights[i]) : 1.0;

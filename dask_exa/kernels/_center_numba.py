@@ -19,6 +19,8 @@ def center(
     return mean, m2
 
 
+# Sums start from the first sample: what is constant is then so to the last digit, and a mean that
+# is much larger than the differences costs none of theirs.
 # The whole row is passed, not a slice of it: only of a contiguous row does the compiler know that
 # neighbours in memory are neighbours in the loop.
 @numba.njit(nogil=True, cache=True)
@@ -29,9 +31,9 @@ def _center(X, first, weights, out, mean, m2):  # pragma: no cover  (compiled)
         weight = weights[i] if weights.size else 1.0
         total += weight
         for j in range(n_columns):
-            mean[j] += weight * X[i, first + j]
+            mean[j] += weight * (np.float64(X[i, first + j]) - X[0, first + j])
     for j in range(n_columns):
-        mean[j] /= total if total else 1.0
+        mean[j] = X[0, first + j] + mean[j] / total if total else 0.0
     for i in range(n_samples):
         root = np.sqrt(weights[i]) if weights.size else 1.0
         for j in range(n_columns):
