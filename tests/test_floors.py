@@ -127,7 +127,8 @@ def folder_of(name):
 
 
 def floor_of(name):
-    return 0 if folder_of(name).startswith("_") else FLOOR[folder_of(name)]
+    folder = folder_of(name)
+    return FLOOR.get(folder, 0) if folder.startswith("_") else FLOOR[folder]
 
 
 def upward_imports(imports):

@@ -1,0 +1,1 @@
+"""Use cases, one short module each, behind the command line."""
