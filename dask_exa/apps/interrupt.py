@@ -1,0 +1,70 @@
+"""Stop between two steps instead of in the middle of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+EXIT_CODE = 130
+"""Of a run that was stopped, by Ctrl-C or by a batch system's SIGTERM."""
+
+
+class StopRequest(contextlib.AbstractContextManager):
+    """Turn the first SIGINT or SIGTERM into a wish that a loop can ask for.
+
+    A second one stops at once, as if nobody had caught it. Outside of the main thread, where
+    Python delivers no signals, nothing is changed.
+
+    Attributes
+    ----------
+    requested : bool
+
+    Examples
+    --------
+    >>> import os, signal
+    >>> from dask_exa.apps.interrupt import StopRequest
+    >>> with StopRequest(note=None) as stop:
+    ...     os.kill(os.getpid(), signal.SIGTERM)
+    ...     stop.requested
+    True
+    """
+
+    def __init__(self, note: str | None = "finishing this step; once more stops at once") -> None:
+        self.requested = False
+        self.note = note
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._restore()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+        if self.note is not None:
+            # print would fail here if the signal came in the middle of another print
+            os.write(2, f"\n{signal.Signals(number).name}: {self.note}\n".encode())
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+
+def dask_setup(worker: Any) -> None:
+    """Leave signals to the process that started a worker; for ``preload`` of its cluster.
+
+    Ctrl-C reaches all processes of a terminal, and a worker that dies of it takes its part of the
+    basis with it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

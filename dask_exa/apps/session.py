@@ -1,0 +1,262 @@
+"""Learn a stream step by step and keep what its report, its summary and a resumption need."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dask
+import numpy as np
+import xarray as xr
+from sklearn.base import clone
+
+from dask_exa.apps.errors import Comparison, compare, compared
+from dask_exa.apps.interrupt import StopRequest
+from dask_exa.apps.model import SAMPLE_DIM, FieldModel
+from dask_exa.inputs import Stream
+from dask_exa.report import FieldResult, Picture
+from dask_exa.report.panels import plane
+from dask_exa.report.result import BYTES, SECONDS
+
+MAX_KEPT = 12
+MAX_KEPT_BYTES = 256 << 20
+N_PICTURES = 3
+
+
+class Session:
+    """One estimator per variable, and the history of what they learnt.
+
+    Parameters
+    ----------
+    variables : sequence of str
+    estimator : estimator
+        Cloned for every variable. A parameter ``sample_dims`` that is None becomes "time".
+
+    Attributes
+    ----------
+    models : dict of str to FieldModel
+    history : dict of str to list
+        Per step: ``timestep``, ``time``, ``seconds_…`` and ``bytes_…``.
+    kept : list of (int, xarray.Dataset)
+        Position and fields of some steps, evenly spread over those seen, and of the last one.
+    alarms : list of dict
+    stride : int
+        Distance in positions of the steps kept.
+    """
+
+    def __init__(self, variables: Any, estimator: Any) -> None:
+        self.models = {name: FieldModel(name, _prepared(estimator)) for name in variables}
+        names = [f"seconds_{name}" for name in SECONDS] + [f"bytes_{name}" for name in BYTES]
+        self.history: dict[str, list[Any]] = {name: [] for name in ("timestep", "time", *names)}
+        self.kept: list[tuple[int, xr.Dataset]] = []
+        self.alarms: list[dict[str, Any]] = []
+        self.stride = 1
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps seen."""
+        return len(self.history["timestep"])
+
+    @property
+    def time_units(self) -> str:
+        """Units of the time of the steps."""
+        return str(self.kept[-1][1].time.attrs.get("units", "")) if self.kept else ""
+
+    def absorb(self, step: xr.Dataset, seconds_read: float = 0.0) -> None:
+        """Learn one step of all variables.
+
+        Parameters
+        ----------
+        step : xarray.Dataset
+            Lazy variables are read once, into the memory of whoever works on them.
+        seconds_read : float
+            What it has taken so far to get the step.
+        """
+        clock = _Clock()
+        step = step.persist() if dask.is_dask_collection(step) else step
+        sums = _computed({name: compare(step[name]) for name in self.models})
+        alarms = [_alarm(step, name, compared(found)) for name, found in sums.items()]
+        self.alarms.extend(alarm for alarm in alarms if alarm)
+        sound = {n: self.models[n] for n, alarm in zip(sums, alarms, strict=True) if not alarm}
+        seconds_read += clock.lap()
+        looked = {name: model.look(step[name]) for name, model in sound.items()}
+        seconds_look = clock.lap()
+        for name, model in sound.items():
+            model.learn(step[name])
+        seconds_fit = clock.lap()
+        turned = {name: model.turn() for name, model in sound.items()}
+        looked, turned = _computed((looked, turned))  # at once: each costs a cluster a round
+        for name, model in self.models.items():
+            error = compared(looked[name]).error if name in sound else np.nan
+            model.record(error, turned.get(name))
+        self._keep(step)
+        seconds = {
+            "read": seconds_read,
+            "fit": seconds_fit,
+            "transform": seconds_look + clock.lap(),
+        }
+        self._write_history(step, seconds)
+
+    def results(self) -> dict[str, FieldResult]:
+        """Return what was learnt of every variable, with errors and pictures of the steps kept."""
+        return {name: self._result(model) for name, model in self.models.items()}
+
+    def _result(self, model: FieldModel) -> FieldResult:
+        fields = self._sound_steps(model)
+        modes, note = None, ""
+        errors: tuple[dict[int, float], dict[int, float]] = ({}, {})
+        pictures: list[Picture] = []
+        if model.is_ready and fields:
+            errors = _late_errors(model, fields)
+            pictures = _pictures(model, fields, errors[0])
+            components = model.basis(fields[0]).get("components")
+            if components is not None:
+                modes, note = plane(components, keep=("component",))
+                modes = modes.compute()
+        return FieldResult(
+            name=model.name,
+            units=str(fields[0].attrs.get("units", "")) if fields else "",
+            estimator=repr(model.estimator),
+            fitted=model.fitted(),
+            modes=modes,
+            coefficients=model.coefficients,
+            error_at_the_time=np.asarray(model.errors, dtype=float),
+            error_at_the_end=errors[0],
+            error_as_stored=errors[1],
+            pictures=pictures,
+            note=note,
+        )
+
+    def _sound_steps(self, model: FieldModel) -> list[xr.DataArray]:
+        """Return the fields of the steps kept that were learnt."""
+        return [
+            step[model.name].assign_coords(place=position)
+            for position, step in self.kept
+            if np.isfinite(model.coefficients[position]).any()
+        ]
+
+    def _write_history(self, step: xr.Dataset, seconds: dict[str, float]) -> None:
+        entry = {
+            "timestep": int(step.timestep),
+            "time": float(step.time),
+            "bytes_data": sum(step[name].nbytes for name in self.models),
+            "bytes_state": sum(model.state_bytes for model in self.models.values()),
+            **{f"seconds_{name}": value for name, value in seconds.items()},
+        }
+        for name, value in entry.items():
+            self.history[name].append(value)
+
+    def _keep(self, step: xr.Dataset) -> None:
+        """Keep the step; where there are too many, every second of the spread ones goes."""
+        room = int(min(MAX_KEPT, max(N_PICTURES, MAX_KEPT_BYTES // max(step.nbytes, 1))))
+        position = self.n_steps
+        kept = [pair for pair in self.kept if pair[0] % self.stride == 0]
+        while len(kept) >= room:
+            self.stride *= 2
+            kept = [pair for pair in kept if pair[0] % self.stride == 0]
+        self.kept = [*kept, (position, step)]
+
+
+def follow(
+    stream: Stream,
+    session: Session,
+    *,
+    n_steps: int | None = None,
+    place: Callable[[xr.Dataset], xr.Dataset] | None = None,
+    after_step: Callable[[Session], Any] | None = None,
+) -> bool:
+    """Learn the steps of a stream that a session has not seen, until the end or a signal.
+
+    Parameters
+    ----------
+    stream : Stream
+    session : Session
+    n_steps : int, optional
+        Number of steps to have seen at the end, with those seen before.
+    place : callable, optional
+        Where a step's arrays go before it is learnt, such as to workers.
+    after_step : callable, optional
+
+    Returns
+    -------
+    bool
+        Whether the run was stopped by SIGINT or SIGTERM.
+    """
+    steps = stream.read(session.n_steps)
+    with StopRequest() as stop:
+        while not stop.requested and (n_steps is None or session.n_steps < n_steps):
+            clock = _Clock()
+            step = next(steps, None)
+            if step is None:
+                break
+            session.absorb(step if place is None else place(step), clock.lap())
+            if after_step is not None:
+                after_step(session)
+        return stop.requested
+
+
+def _late_errors(model: FieldModel, fields: list[xr.DataArray]) -> tuple[dict, dict]:
+    """Return {timestep: error} of fields in the basis now: projected on it, and as stored."""
+    sums = [
+        (
+            compare(field, model.reconstruct(field)),
+            compare(field, model.stored(int(field.place), field)),
+        )
+        for field in fields
+    ]
+    errors = [(compared(new).error, compared(old).error) for new, old in _computed(sums)]
+    steps = [int(field.timestep) for field in fields]
+    projected, stored = zip(*errors, strict=True)
+    return dict(zip(steps, projected, strict=True)), dict(zip(steps, stored, strict=True))
+
+
+def _pictures(
+    model: FieldModel, fields: list[xr.DataArray], errors: dict[int, float]
+) -> list[Picture]:
+    """Return the first, a middle and the last field beside their reconstruction."""
+    places = np.unique(np.linspace(0, len(fields) - 1, N_PICTURES).round().astype(int))
+    pairs = [
+        (plane(field)[0], plane(model.reconstruct(field))[0])
+        for field in (fields[place] for place in places)
+    ]
+    return [
+        Picture(original, reconstruction, errors[int(original.timestep)])
+        for original, reconstruction in _computed(pairs)
+    ]
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self.start = self.start, time.perf_counter()
+        return self.start - before
+
+
+def _computed(values: Any) -> Any:
+    """Compute all lazy arrays in nested containers, at once."""
+    return dask.compute(values)[0]
+
+
+def _alarm(step: xr.Dataset, name: str, found: Comparison) -> dict[str, Any] | None:
+    """Return an alarm about a variable that cannot be learnt, or None."""
+    if not found.n_not_finite:
+        return None
+    size = step[name].size
+    return {
+        "step": int(step.timestep),
+        "block": None,
+        "score": found.n_not_finite / size,
+        "reason": f"{name} has {found.n_not_finite} of {size} values that are not finite; the step "
+        "was not learnt.",
+    }
+
+
+def _prepared(estimator: Any) -> Any:
+    estimator = clone(estimator)
+    params = estimator.get_params()
+    if "sample_dims" in params and params["sample_dims"] is None:
+        estimator.set_params(sample_dims=SAMPLE_DIM)
+    return estimator

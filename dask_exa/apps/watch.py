@@ -1,0 +1,112 @@
+"""Learn the steps of a file or a simulation while they come, and report."""
+
+from __future__ import annotations
+
+import contextlib
+import runpy
+from pathlib import Path
+from typing import Any
+
+from dask_exa.apps import outputs
+from dask_exa.apps.cluster import column_chunks, connect
+from dask_exa.apps.run import folder, run
+from dask_exa.apps.session import Session
+from dask_exa.decomposition import IncrementalPCA
+from dask_exa.inputs import open_stream
+from dask_exa.report import RunResult
+
+METHODS = ("fit", "partial_fit", "transform", "inverse_transform")
+
+
+def watch(
+    source: str,
+    out: Any = "out",
+    *,
+    pipeline: Any = None,
+    n_components: int = 8,
+    variables: tuple[str, ...] | None = None,
+    n_steps: int | None = None,
+    checkpoint_every: int = 32,
+    resume: bool = False,
+    cluster: str | None = None,
+) -> RunResult:
+    """Learn every variable of a stream, step by step, and write results into a folder.
+
+    Every variable has an estimator of its own: variables have units of their own, and a basis of
+    each needs no scales between them.
+
+    Parameters
+    ----------
+    source : str
+        See `dask_exa.inputs.open_stream`.
+    out : path-like, default="out"
+        Gets report.html, summary.json, coefficients.zarr, basis.zarr and checkpoint.zarr.
+    pipeline : path-like, optional
+        A Python file that defines ``pipeline``, an estimator with partial_fit, transform and
+        inverse_transform. Default: IncrementalPCA.
+    n_components : int, default=8
+        Of the default estimator.
+    variables : tuple of str, optional
+    n_steps : int, optional
+        Steps to have seen at the end; by default all that come.
+    checkpoint_every : int, default=32
+    resume : bool, default=False
+        Go on from the checkpoint in `out`, with the same results as without the stop.
+    cluster : str, optional
+        Address of a Dask scheduler. Fields are then split over its workers, each of which keeps
+        its part of the basis.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    FileExistsError
+        When `out` has the checkpoint of a stopped run and `resume` is False.
+    """
+    out = folder(out)
+    if not resume and outputs.is_unfinished(out):
+        raise FileExistsError(
+            f"out={str(out)!r} has the checkpoint of a run that was stopped; pass --resume to go "
+            "on with it, or another out."
+        )
+    with contextlib.ExitStack() as stack:
+        client = stack.enter_context(connect(cluster)) if cluster else None
+        chunks = None
+        if client is not None:
+            with open_stream(source, variables=variables) as whole:
+                chunks = column_chunks(whole.sizes, sum(client.nthreads().values()))
+        stream = stack.enter_context(open_stream(source, chunks, variables=variables))
+        estimator = IncrementalPCA(n_components) if pipeline is None else load_pipeline(pipeline)
+        session = Session(stream.variables, estimator)
+        if resume:
+            outputs.load_checkpoint(session, out)
+        return run(
+            "watch", stream, session, out, n_steps=n_steps, checkpoint_every=checkpoint_every
+        )
+
+
+def load_pipeline(path: Any) -> Any:
+    """Run a Python file and return the ``pipeline`` that it defines.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file.
+    ValueError
+        When it defines no estimator that can learn a stream and give it back.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"pipeline={str(path)!r} is not a file; check the path.")
+    pipeline = runpy.run_path(str(path)).get("pipeline")
+    if pipeline is None:
+        raise ValueError(f"pipeline={str(path)!r} does not define the name 'pipeline'; add it.")
+    missing = [name for name in METHODS if not hasattr(pipeline, name)]
+    if missing:
+        raise ValueError(
+            f"pipeline={str(path)!r} defines a {type(pipeline).__name__} without "
+            f"{', '.join(missing)}; use an estimator that has {', '.join(METHODS)}."
+        )
+    return pipeline

@@ -1,0 +1,142 @@
+"""The command line: arguments in, a use case of `dask_exa.apps` called, exit codes out."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from dask_exa import __version__
+
+MODELS = ("sol", "hw", "mhw")
+
+
+class _Commands(click.Group):
+    """Errors that a user can mend are one sentence; a traceback only on request."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (ValueError, TypeError, OSError, FloatingPointError) as error:
+            if context.params["traceback"]:
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dask-exa")
+@click.option("--traceback", is_flag=True, help="Show where in the code an error came from.")
+def main(traceback: bool) -> None:
+    """Learn from data that are too big to store, while they are made.
+
+    Results go into a folder: report.html for people, summary.json for programs, coefficients.zarr
+    and basis.zarr with what was learnt, checkpoint.zarr to go on from. Their paths are printed.
+    Ctrl-C finishes the step, writes all of them and exits with code 130.
+    """
+
+
+_out = click.option("--out", type=click.Path(file_okay=False), help="Folder of the results.")
+_components = click.option(
+    "--components",
+    type=click.IntRange(1),
+    default=8,
+    show_default=True,
+    help="Components of the PCA.",
+)
+_resume = click.option("--resume", is_flag=True, help="Go on from the checkpoint in the folder.")
+_cluster = click.option(
+    "--cluster", metavar="ADDRESS", help="Address of a Dask scheduler, such as tcp://host:8786."
+)
+
+
+@main.command()
+@_out
+@click.option("--steps", type=click.IntRange(1), default=64, show_default=True, help="Frames.")
+@click.option(
+    "--size", type=click.IntRange(8), default=128, show_default=True, help="Points along a side."
+)
+@click.option(
+    "--model",
+    type=click.Choice(MODELS),
+    default="sol",
+    show_default=True,
+    help="Scrape-off layer, Hasegawa-Wakatani or modified Hasegawa-Wakatani.",
+)
+@_components
+@_resume
+@_cluster
+def demo(out: str | None, **arguments: Any) -> None:
+    """Simulate plasma turbulence on a cluster and learn it while it runs.
+
+    The fields of the built-in simulation Tokam2D are split into four blocks on two workers; each
+    block keeps its own part of the basis of a PCA. Default folder: out/demo.
+    """
+    from dask_exa.apps.demo import demo as run_demo
+
+    renamed = {"n_steps": arguments.pop("steps"), "n_components": arguments.pop("components")}
+    _finish(run_demo(out or "out/demo", **renamed, **arguments))
+
+
+@main.command()
+@click.argument("source")
+@_out
+@click.option(
+    "--pipeline",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Python file that defines `pipeline`: an estimator with partial_fit, transform and "
+    "inverse_transform. Default: IncrementalPCA.",
+)
+@_components
+@click.option(
+    "--variable", "variables", multiple=True, metavar="NAME", help="Variable to learn; repeatable."
+)
+@click.option("--steps", type=click.IntRange(1), help="Stop after so many steps of the source.")
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(1),
+    default=32,
+    show_default=True,
+    metavar="STEPS",
+    help="Steps from one checkpoint to the next.",
+)
+@_resume
+@_cluster
+def watch(source: str, out: str | None, **arguments: Any) -> None:
+    """Learn the steps of SOURCE while they come.
+
+    SOURCE is a simulation_fields.h5 of Tokam2D, any HDF5 file, any zarr group or array, or the
+    name of a built-in simulation: tokam2d, tokam2d-sol, tokam2d-hw, tokam2d-mhw. The first axis is
+    time, unless another one is named so. Default folder: out.
+    """
+    from dask_exa.apps.watch import watch as run_watch
+
+    renamed = {"n_steps": arguments.pop("steps"), "n_components": arguments.pop("components")}
+    arguments["variables"] = arguments["variables"] or None
+    _finish(run_watch(source, out or "out", **renamed, **arguments))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@_cluster
+def doctor(as_json: bool, cluster: str | None) -> None:
+    """Print what a support request needs, and test this machine for two seconds."""
+    from dask_exa.apps import doctor as checks
+
+    findings = checks.examine(cluster)
+    click.echo(checks.as_json(findings) if as_json else checks.as_text(findings))
+
+
+def _finish(result: Any) -> None:
+    """Print where the results are, and end the process with 130 after a stop."""
+    for path in result.outputs.values():
+        click.echo(os.path.relpath(path) if _is_below(path) else path)
+    if result.interrupted:
+        from dask_exa.apps.interrupt import EXIT_CODE
+
+        raise click.exceptions.Exit(EXIT_CODE)
+
+
+def _is_below(path: str) -> bool:
+    return os.path.commonpath([os.getcwd(), path]) == os.getcwd()

@@ -1,0 +1,122 @@
+"""What a run leaves behind for its report: plain records, filled by the apps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+SECONDS = ("read", "fit", "transform")
+BYTES = ("data", "state")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One step of one variable beside what the basis makes of it.
+
+    Parameters
+    ----------
+    original, reconstruction : xarray.DataArray
+        Of one or two dimensions, in host memory.
+    error : float
+        Relative L2 error of the whole field, ``|x - x'| / |x|``, not only of the part shown.
+    """
+
+    original: xr.DataArray
+    reconstruction: xr.DataArray
+    error: float
+
+
+@dataclass(frozen=True)
+class FieldResult:
+    """What was learnt of one variable.
+
+    Parameters
+    ----------
+    name : str
+    units : str
+    estimator : str
+        With its parameters.
+    fitted : dict
+        Fitted quantities by name without the underscore: ``n_components``,
+        ``explained_variance_ratio``, … as numbers and arrays. Empty when nothing was fitted.
+    modes : xarray.DataArray or None
+        (component, …) leading modes in host memory, of one or two dimensions each.
+    coefficients : ndarray of shape (n_steps, n_components)
+        In the basis at the end; NaN where a step was not used.
+    error_at_the_time : ndarray of shape (n_steps,)
+        Relative L2 error of each step in the basis of the steps before it; NaN where there was
+        none yet.
+    error_at_the_end : dict of int to float
+        Timestep to the relative L2 error in the basis at the end, for the steps that were kept.
+    error_as_stored : dict of int to float
+        The same of what the stored coefficients give: they were made when the step came and
+        turned with the basis since, so they miss what the basis learnt later.
+    pictures : list of Picture
+        Of the first, a middle and the last step kept.
+    note : str
+        What the pictures show of a field with more than two dimensions.
+    """
+
+    name: str
+    units: str
+    estimator: str
+    fitted: dict[str, Any]
+    modes: xr.DataArray | None
+    coefficients: np.ndarray
+    error_at_the_time: np.ndarray
+    error_at_the_end: dict[int, float]
+    error_as_stored: dict[int, float]
+    pictures: list[Picture]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One run over a stream.
+
+    Parameters
+    ----------
+    command : str
+        "watch" or "demo".
+    source : str
+    started, finished : str
+        ISO 8601, with the time zone.
+    timestep : ndarray of shape (n_steps,), int
+    time : ndarray of shape (n_steps,)
+    time_units : str
+    seconds : dict of str to ndarray of shape (n_steps,)
+        By what they went into, see `SECONDS`.
+    bytes : dict of str to ndarray of shape (n_steps,)
+        See `BYTES`.
+    fields : dict of str to FieldResult
+    alarms : list of dict
+        With the keys ``step``, ``block``, ``score`` and ``reason``.
+    interrupted : bool
+    outputs : dict of str to str
+        Files and folders of the run by what they hold; ``checkpoint`` resumes it.
+    facts : dict of str to str
+        More rows for the table of facts.
+    """
+
+    command: str
+    source: str
+    started: str
+    finished: str
+    timestep: np.ndarray
+    time: np.ndarray
+    time_units: str
+    seconds: dict[str, np.ndarray]
+    bytes: dict[str, np.ndarray]
+    fields: dict[str, FieldResult]
+    alarms: list[dict[str, Any]] = field(default_factory=list)
+    interrupted: bool = False
+    outputs: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def n_steps(self) -> int:
+        """Number of steps seen."""
+        return len(self.timestep)
