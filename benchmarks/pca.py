@@ -39,7 +39,7 @@ def memory(repeats: int) -> None:
         table.row(f"200 000 × 256 {dtype}, scikit-learn", *result, f"≥ {goal}")
         wide = X.astype(np.float64)
         ours, bare, ratio = interleaved(
-            lambda X=X: _fit(IncrementalPCA, X), lambda: wide.T @ wide, repeats
+            lambda X=X: _fit(IncrementalPCA, X), lambda wide=wide: wide.T @ wide, repeats
         )
         table.row(
             f"200 000 × 256 {dtype}, float64 SYRK", ours, bare, 1 / ratio, "≤ 1.5 (time over SYRK)"
@@ -61,8 +61,8 @@ def memory(repeats: int) -> None:
 def accuracy(repeats: int) -> None:
     """Distance to the full SVD on three spectra; scikit-learn with the same batches beside."""
     table = Table(
-        "distance to the full SVD, k=32 (largest relative error of the singular values; sine of the "
-        "largest angle between the subspaces)",
+        "distance to the full SVD, k=32 (largest relative error of the singular values; sine of "
+        "the largest angle between the subspaces)",
         "spectrum, shape, solver", "ours σ", "ours sin θ", "peer σ", "peer sin θ", "no farther",
     )  # fmt: skip
     for n, d in ((3_000, 512), (1_000, 5_000)):
