@@ -147,19 +147,18 @@ class Graph:
     def fuse(self) -> None:
         """Run the tasks that lead to a chunk inside the task that reads it.
 
-        Only where there is no other reader; what they make then never leaves that task.
+        Only where there is no other reader; what they make then never leaves that task. Tasks
+        that are not ours keep their form: the scheduler may know them from elsewhere.
         """
         readers = collections.Counter(
             dependency
             for task in itertools.chain(self.sources.values(), self.tasks.values())
             for dependency in task.dependencies
         )
-        shared = [key for key in self.homes if key in self.sources and readers[key] > 1]
-        for tasks, keys in ((self.sources, shared), (self.tasks, list(self.tasks))):
-            for key in keys:
-                makers = self._take_makers(tasks[key], readers)
-                if makers:
-                    tasks[key] = Task.fuse(*makers, tasks[key])
+        for key, task in self.tasks.items():
+            makers = self._take_makers(task, readers)
+            if makers:
+                self.tasks[key] = Task.fuse(*makers, task)
 
     def _take_makers(self, task: GraphNode, readers: Mapping[Key, int]) -> list[GraphNode]:
         makers = []

@@ -100,7 +100,7 @@ def draw_modes(field: FieldResult, modes: xr.DataArray) -> Figure:
     n_columns = min(4, len(modes))
     n_rows = -(-len(modes) // n_columns)
     limits = panels.symmetric_limits(modes.values)
-    height = 0.6 + (0.4 + 2.0 * panels.height_of(modes[0])) * n_rows
+    height = 0.6 + (0.35 + 1.9 * panels.height_of(modes[0])) * n_rows
     with _figure(height, 0.9 + 2.2 * n_columns) as figure:
         grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
         drawn = None

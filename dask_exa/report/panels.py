@@ -117,7 +117,7 @@ def draw(axes: Any, field: xr.DataArray, *, cmap: str, limits: tuple[float, floa
     axes.set(xlabel=_axis_label(field, columns), ylabel=_axis_label(field, rows))
     scale = {"cmap": cmap, "vmin": limits[0], "vmax": limits[1], "rasterized": True}
     for axis, dim in ((axes.xaxis, columns), (axes.yaxis, rows)):
-        axis.set_major_locator(MaxNLocator(nbins=6, integer=dim not in field.coords))
+        axis.set_major_locator(MaxNLocator(nbins=4, integer=dim not in field.coords))
     if _is_to_scale(field):
         axes.set_aspect("equal")
     if _is_even(x) and _is_even(y):
