@@ -86,7 +86,7 @@ def draw_variance(field: FieldResult) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
         axes.set_xlim(0.4, number[-1] + 0.6)
         axes.grid(axis="y")
-        axes.legend(loc="center right")
+        _legend_above(axes, 2)
     return figure
 
 
