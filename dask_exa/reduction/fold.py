@@ -41,12 +41,13 @@ def fold(
     n_samples = X.shape[0]
     n_ranges = max(1, min(n_ranges, n_samples))
     if n_ranges == 1:
-        return reducer.absorb(start, X, sample_weight)
+        return reducer.at(0).absorb(start, X, sample_weight)
     edges = [n_samples * i // n_ranges for i in range(n_ranges + 1)]
     ranges = [slice(*pair) for pair in itertools.pairwise(edges)]
 
     def summarize(rows: slice) -> Summary:
-        return reducer.summarize(X[rows, :], None if sample_weight is None else sample_weight[rows])
+        weight = None if sample_weight is None else sample_weight[rows]
+        return reducer.at(rows.start).summarize(X[rows, :], weight)
 
     summaries = map_threads(summarize, ranges)
     return reducer.merge(summaries if start is None else [start, *summaries])

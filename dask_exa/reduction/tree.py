@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,13 +57,13 @@ def tree(
         graph.add_task(
             "summarize",
             _summarize_chunk,
-            reducer,
+            reducer.at(row),
             i,
             ref(chunk),
             None if weight is None else ref(weight),
             home=i / len(chunks),
         )
-        for i, (chunk, weight) in enumerate(zip(chunks, weights, strict=True))
+        for i, (chunk, weight, row) in enumerate(zip(chunks, weights, _first_rows(X), strict=True))
     ]
     merge = _Merge(reducer)
     last = graph.add_levels("merge", merge, leaves, split_every=split_every)
@@ -78,6 +79,11 @@ def _add(graph: Graph, array: Any) -> list[Key]:
     keys = list(chunks.keys.reshape(-1))
     graph.add_chunks(chunks, keys, [i / len(keys) for i in range(len(keys))])
     return keys
+
+
+def _first_rows(X: Any) -> list[int]:
+    """Return the number of the first sample of every chunk."""
+    return list(itertools.accumulate(X.chunks[0][:-1], initial=0))
 
 
 def _summarize_chunk(

@@ -28,6 +28,14 @@ class Reducer(NamedTuple):
     """`extend(summary, X, sample_weight)`: equal to ``merge([summary, summarize(X)])``, for
     algorithms that can do it in one go."""
 
+    located: Callable[[int], Reducer] | None = None
+    """`located(row)`: the reducer of a block whose first sample is that number of the input, for
+    algorithms to which it matters where a block stands."""
+
+    def at(self, row: int) -> Reducer:
+        """Return the reducer of a block whose first sample is number `row` of the input."""
+        return self if self.located is None else self.located(row)
+
     def absorb(self, summary: Summary | None, X: Array, sample_weight: Array | None) -> Summary:
         """Return `summary`, or nothing yet, merged with a block of samples."""
         if summary is None:
