@@ -142,3 +142,54 @@ def center(X, sample_weight=None):
     mean = np.array([sum(w * column) / sum(w) for column in X.T])
     centred = (X - mean) * np.sqrt(w)[:, None]
     return mean.astype(float), (centred**2).sum(axis=0).astype(float), centred.astype(float)
+
+
+_STEP = 0x9E3779B97F4A7C15
+_BITS = 0xFFFFFFFFFFFFFFFF
+
+
+def drawn(base, number):
+    """SplitMix64's bits for a number among those that belong to `base`."""
+    bits = (base + _STEP * (number + 1)) & _BITS
+    bits = ((bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9) & _BITS
+    bits = ((bits ^ (bits >> 27)) * 0x94D049BB133111EB) & _BITS
+    return bits ^ (bits >> 31)
+
+
+def unit(bits):
+    return ((bits >> 11) + 1) * 2.0**-53
+
+
+def below(bits, count):
+    return ((bits >> 32) * count) >> 32
+
+
+def tree_seeds(seed, stream, n_trees):
+    base = drawn(drawn(0, seed), stream)
+    return [drawn(base, i) for i in range(n_trees)]
+
+
+def exponentials(tree_seed, n_rows):
+    """Return the exponential variable of every row of a stream in one tree."""
+    segments = [(0, 256), (256, 512), (512, 1024), (1024, 2048)]
+    segments += [(low, low + 2048) for low in range(2048, n_rows, 2048)]
+    values = np.empty(segments[-1][1])
+    for low, high in segments:
+        base = drawn(tree_seed, low)
+        order, value = list(range(low, high)), 0.0
+        for j in range(high - low):
+            value -= np.log(unit(drawn(base, 2 * j))) / (high - low - j)
+            other = j + below(drawn(base, 2 * j + 1), high - low - j)
+            order[j], order[other] = order[other], order[j]
+            values[order[j]] = value
+    return values[:n_rows]
+
+
+def reservoir_keys(n_rows, sampling, weight=None):
+    """Return the key of every row in every tree, shape (n_trees, n_rows)."""
+    seeds = tree_seeds(sampling.seed, sampling.stream, sampling.n_trees)
+    last = sampling.first + n_rows
+    values = np.array([exponentials(seed, last)[sampling.first :] for seed in seeds])
+    with np.errstate(divide="ignore"):
+        log_weight = 0.0 if weight is None else np.log(weight)
+    return np.log(values) - sampling.decay * np.arange(sampling.first, last) - log_weight
