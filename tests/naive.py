@@ -193,3 +193,59 @@ def reservoir_keys(n_rows, sampling, weight=None):
     with np.errstate(divide="ignore"):
         log_weight = 0.0 if weight is None else np.log(weight)
     return np.log(values) - sampling.decay * np.arange(sampling.first, last) - log_weight
+
+
+def mean_path(count):
+    if count <= 2:
+        return max(0.0, count - 1.0)
+    return 2 * (np.log(count - 1) + np.euler_gamma) - 2 * (count - 1) / count
+
+
+def isolation_tree(rows, seed, max_depth):
+    """Return a tree as nested tuples (feature, threshold, missing_left, left, right), or a leaf."""
+    some, largest = list(range(rows.shape[1])), np.finfo(np.float32).max
+
+    def split(values, node):
+        base, left, draws = drawn(seed, node), len(some), 0
+        while left:
+            j = below(drawn(base, draws), left)
+            left -= 1
+            feature = some[j]
+            some[j], some[left] = some[left], feature
+            x = values[:, feature]
+            known = np.clip(x[~np.isnan(x)].astype(float), -largest, largest)
+            if not len(known) or (known.min() == known.max() and len(known) == len(x)):
+                draws += 1
+                continue
+            low, high = known.min(), known.max()
+            exact = low + unit(drawn(base, draws + 1)) * (high - low)
+            to_left = drawn(base, draws + 2) >> 63 != 0
+            draws += 3
+            cut = np.float32(exact)
+            if cut > exact:
+                cut = np.nextafter(cut, np.float32(-np.inf))
+            cut = cut if low <= cut < high else np.float32(low)
+            goes_left = (x <= cut) | (np.isnan(x) & to_left)
+            if 0 < goes_left.sum() < len(x):
+                if len(known) == len(x):
+                    to_left = goes_left.sum() > len(x) / 2
+                return feature, cut, to_left, goes_left
+        return None
+
+    def grow(values, node, depth):
+        found = split(values, node) if depth < max_depth and len(values) > 1 else None
+        if found is None:
+            return depth + mean_path(len(values))
+        *cut, goes_left = found
+        left = grow(values[goes_left], 2 * node, depth + 1)
+        return (*cut, left, grow(values[~goes_left], 2 * node + 1, depth + 1))
+
+    return grow(rows, 1, 0)
+
+
+def isolation_leaf(tree, x):
+    while isinstance(tree, tuple):
+        feature, threshold, missing_left, left, right = tree
+        goes_left = missing_left if np.isnan(x[feature]) else x[feature] <= threshold
+        tree = left if goes_left else right
+    return tree

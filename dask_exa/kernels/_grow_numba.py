@@ -1,0 +1,157 @@
+"""Growing isolation trees; on the host alone, where the samples that they grow from are."""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+from dask_exa._threads import map_threads
+from dask_exa.kernels._hash_numba import below, drawn, tree_seeds, unit
+from dask_exa.kernels.forest import Forest, blank
+
+_TREES = 16
+_LARGEST = float(np.finfo(np.float32).max)
+_GROWTH = 0x67726F77
+"""Keeps the draws of the trees apart from those of the samples they grow from."""
+
+
+def grow_trees(
+    rows: np.ndarray, members: np.ndarray, seed: int, n_features: int, max_depth: int
+) -> Forest:
+    """See `dask_exa.kernels.grow_trees`."""
+    forest = blank(members.shape[0], max_depth)
+    seeds = tree_seeds(np.uint64(seed), np.uint64(_GROWTH), members.shape[0])
+
+    def grow(first: int) -> None:
+        some = slice(first, first + _TREES)
+        _grow(rows, members[some], seeds[some], n_features, max_depth, *[f[some] for f in forest])
+
+    map_threads(grow, range(0, members.shape[0], _TREES))
+    return forest
+
+
+@numba.njit(nogil=True, cache=True)
+def _grow(
+    rows, members, seeds, n_features, max_depth, feature, threshold, missing_left, leaf
+):  # pragma: no cover  (compiled)
+    n_kept = members.shape[1]
+    some = np.arange(rows.shape[1])
+    index, values = np.empty(n_kept, np.int64), np.empty(n_kept, np.float32)
+    for i in range(members.shape[0]):
+        index[:] = members[i]
+        _choose_features(seeds[i], some, n_features)
+        _grow_tree(
+            rows, index, values, seeds[i], some[:n_features], max_depth,
+            feature[i], threshold[i], missing_left[i], leaf[i],
+        )  # fmt: skip
+
+
+@numba.njit(nogil=True, cache=True)
+def _choose_features(seed, some, n_features):  # pragma: no cover  (compiled)
+    some[:] = np.arange(some.size)
+    if n_features < some.size:
+        for j in range(n_features):
+            other = j + below(drawn(drawn(seed, 0), j), some.size - j)
+            some[j], some[other] = some[other], some[j]
+
+
+@numba.njit(nogil=True, cache=True)
+def _grow_tree(
+    rows, index, values, seed, some, max_depth, feature, threshold, missing_left, leaf
+):  # pragma: no cover  (compiled)
+    n_leaves = leaf.size
+    stack = np.empty((max_depth + 2, 4), dtype=np.int64)
+    stack[0] = (1, 0, index.size, 0)
+    height = 1
+    while height > 0:
+        height -= 1
+        node, start, end, depth = stack[height]
+        middle = start
+        if depth < max_depth and end - start > 1:
+            middle, feature[node], threshold[node], missing_left[node] = _split(
+                rows, index, values, start, end, drawn(seed, node), some
+            )
+        if middle == start:
+            low = high = node
+            while low < n_leaves:
+                low, high = 2 * low, 2 * high + 1
+            worth = np.float32(depth + _mean_path(end - start))
+            leaf[low - n_leaves : high + 1 - n_leaves] = worth
+        else:
+            stack[height] = (2 * node + 1, middle, end, depth + 1)
+            stack[height + 1] = (2 * node, start, middle, depth + 1)
+            height += 2
+
+
+@numba.njit(nogil=True, cache=True)
+def _split(rows, index, values, start, end, base, some):  # pragma: no cover  (compiled)
+    """Cut some rows in two at random; the place of the cut is `start` where nothing varies."""
+    left = some.size
+    draws = 0
+    while left > 0:
+        j = below(drawn(base, draws), left)
+        left -= 1
+        chosen = some[j]
+        some[j], some[left] = some[left], some[j]
+        low, high, n_missing = _range(rows, index, values, start, end, chosen)
+        if n_missing == end - start or (low == high and n_missing == 0):
+            draws += 1
+            continue
+        cut = _between(low, high, unit(drawn(base, draws + 1)))
+        to_left = drawn(base, draws + 2) >> np.uint64(63) != 0
+        draws += 3
+        middle = _part(index, values, start, end, cut, to_left)
+        if middle in (start, end):
+            continue
+        if n_missing == 0:
+            to_left = middle - start > end - middle
+        return middle, np.uint32(chosen), cut, np.uint8(to_left)
+    return start, np.uint32(0), np.float32(np.inf), np.uint8(1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _range(rows, index, values, start, end, chosen):  # pragma: no cover  (compiled)
+    """Read a feature and return its smallest and largest value, and how many are missing."""
+    low, high, n_missing = _LARGEST, -_LARGEST, 0
+    for i in range(start, end):
+        value = rows[index[i], chosen]
+        values[i] = value
+        if value != value:
+            n_missing += 1
+        else:
+            low, high = min(low, value), max(high, value)
+    return max(low, -_LARGEST), min(high, _LARGEST), n_missing
+
+
+@numba.njit(nogil=True, cache=True)
+def _between(low, high, share):  # pragma: no cover  (compiled)
+    """Return a float32 in [low, high), or `low`: a draw in float64, rounded down."""
+    exact = low + share * (high - low)
+    cut = np.float32(exact)
+    if cut > exact:
+        cut = np.nextafter(cut, np.float32(-np.inf))
+    return cut if low <= cut < high else np.float32(low)
+
+
+@numba.njit(nogil=True, cache=True)
+def _part(index, values, start, end, cut, to_left):  # pragma: no cover  (compiled)
+    low, high = start, end
+    while low < high:
+        value = values[low]
+        if value <= cut or (to_left and value != value):
+            low += 1
+        else:
+            high -= 1
+            index[low], index[high] = index[high], index[low]
+            values[low], values[high] = values[high], value
+    return low
+
+
+@numba.njit(nogil=True, cache=True)
+def _mean_path(count):  # pragma: no cover  (compiled)
+    """Return the mean length of a path that isolates one of `count` samples."""
+    if count <= 2:
+        return max(0.0, count - 1.0)
+    return 2 * (math.log(count - 1.0) + np.euler_gamma) - 2 * (count - 1.0) / count

@@ -1,0 +1,61 @@
+"""Forests as flat arrays: what the kernels that grow and read them agree on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dask_exa._array import Array
+
+TOP_LEVELS = 4
+"""Every tree has at least so many levels, which kernels may treat apart."""
+
+
+class Forest(NamedTuple):
+    """Perfect binary trees in heap order: the root is node 1, the children of i are 2i and 2i + 1.
+
+    A sample goes left where its feature is at most the threshold. Where a branch ends early, the
+    levels below it hold one value throughout, so that every walk has the same length.
+    """
+
+    feature: Array
+    """Shape (n_trees, n_leaves), uint32; node 0 is not used."""
+    threshold: Array
+    """Shape (n_trees, n_leaves), float32."""
+    missing_left: Array
+    """Shape (n_trees, n_leaves), uint8: where NaN goes."""
+    leaf: Array
+    """Shape (n_trees, n_leaves), float32: what a sample is worth that ends there."""
+
+
+def pack(forest: Forest) -> np.ndarray:
+    """Return a forest as one array of shape (4, n_trees, n_leaves), uint32, to send it around.
+
+    Examples
+    --------
+    >>> stump = blank(1, 1)
+    >>> unpack(pack(stump)).threshold.shape
+    (1, 16)
+    """
+    as_bits = forest._replace(missing_left=forest.missing_left.astype(np.uint32))
+    return np.stack([np.ascontiguousarray(field).view(np.uint32) for field in as_bits])
+
+
+def unpack(packed: np.ndarray) -> Forest:
+    """Return the forest that `pack` packed."""
+    feature, threshold, missing_left, leaf = np.ascontiguousarray(packed)
+    return Forest(
+        feature, threshold.view(np.float32), missing_left.astype(np.uint8), leaf.view(np.float32)
+    )
+
+
+def blank(n_trees: int, max_depth: int) -> Forest:
+    """Return a forest that sends every sample to the left and is worth nothing."""
+    shape = (n_trees, 1 << max(max_depth, TOP_LEVELS))
+    return Forest(
+        np.zeros(shape, dtype=np.uint32),
+        np.full(shape, np.inf, dtype=np.float32),
+        np.ones(shape, dtype=np.uint8),
+        np.zeros(shape, dtype=np.float32),
+    )
