@@ -14,6 +14,9 @@ side by side and merge later need different streams (the rank, say) for independ
 equal ones the merge stays right for every single row, but takes rows of equal numbers together:
 a sample stratified over the models.
 
+**Weights** count as repetitions: a row of weight 2.5 is two rows of weight 1 and one of weight .5,
+whose keys come from streams of their own. The 32nd copy takes all that is left of larger weights.
+
 **Skipping**: the e of a segment of row numbers are drawn in increasing order
 (`dask_exa.kernels.draw_keys`). One draw per tree and segment says that no row of it comes in.
 
@@ -36,6 +39,8 @@ from dask_exa import kernels
 from dask_exa._array import Array, namespace, to_host
 
 _UNIT_WEIGHTS = np.empty(0)
+_COPY_BITS = 32
+_MAX_COPIES = 32
 
 
 class Sampling(NamedTuple):
@@ -112,39 +117,11 @@ def extend(
 ) -> Reservoir:
     """Return ``merge([summary, summarize(X, sample_weight, sampling)])``, in one go."""
     n_rows = int(X.shape[0])
-    n_trees, n_kept = summary.keys.shape
-    log_weight, n_positive = _log_weight(sample_weight, n_rows)
-    limits = np.full(n_trees, np.inf)
-    if n_kept == summary.capacity:
-        limits = np.ascontiguousarray(summary.keys[:, -1])
-    keys, rows, counts = kernels.draw_keys(
-        (sampling.seed, sampling.stream, n_trees),
-        sampling.first,
-        n_rows,
-        log_weight,
-        sampling.decay,
-        summary.capacity,
-        limits,
-        _guess(log_weight, n_rows, sampling, summary.capacity),
-    )
+    for copy, weight in enumerate(_copies(sample_weight)):
+        own = sampling._replace(stream=sampling.stream + (copy << _COPY_BITS))
+        summary = _take(summary, X, weight, own)
     position = max(summary.position, sampling.first + n_rows)
-    summary = summary._replace(position=position, n_samples=summary.n_samples + n_rows)
-    most = int(counts.max())
-    if most == 0:
-        return summary
-    keys, rows = keys[:, :most], rows[:, :most]
-    by_row = np.argsort(rows, axis=1, kind="stable")  # ties go to the earlier row
-    keys, rows = np.take_along_axis(keys, by_row, axis=1), np.take_along_axis(rows, by_row, axis=1)
-    taken, members = np.unique(np.where(rows < 0, rows.max(), rows), return_inverse=True)
-    members = members.reshape(rows.shape) + summary.rows.shape[0]
-    n_kept = min(summary.capacity, n_kept + n_positive)
-    return _smallest(
-        summary,
-        n_kept,
-        np.concatenate([summary.rows, _gather(X, taken)]),
-        np.concatenate([summary.keys, keys], axis=1),
-        np.concatenate([summary.members, members], axis=1),
-    )
+    return summary._replace(position=position, n_samples=summary.n_samples + n_rows)
 
 
 def merge(summaries: Sequence[Reservoir]) -> Reservoir:
@@ -176,6 +153,53 @@ def forget(summary: Reservoir, factor: float) -> Reservoir:
     return summary._replace(keys=summary.keys - math.log(factor))
 
 
+def _take(summary: Reservoir, X: Array, weight: np.ndarray | None, sampling: Sampling) -> Reservoir:
+    n_rows = int(X.shape[0])
+    n_trees, n_kept = summary.keys.shape
+    log_weight, n_positive = _log_weight(weight, n_rows)
+    limits = np.full(n_trees, np.inf)
+    if n_kept == summary.capacity:
+        limits = np.ascontiguousarray(summary.keys[:, -1])
+    keys, rows, counts = kernels.draw_keys(
+        (sampling.seed, sampling.stream, n_trees),
+        sampling.first,
+        n_rows,
+        log_weight,
+        sampling.decay,
+        summary.capacity,
+        limits,
+        _guess(log_weight, n_rows, sampling, summary.capacity),
+    )
+    most = int(counts.max())
+    if most == 0:
+        return summary
+    keys, rows = keys[:, :most], rows[:, :most]
+    by_row = np.argsort(rows, axis=1, kind="stable")  # ties go to the earlier row
+    keys, rows = np.take_along_axis(keys, by_row, axis=1), np.take_along_axis(rows, by_row, axis=1)
+    taken, members = np.unique(np.where(rows < 0, rows.max(), rows), return_inverse=True)
+    members = members.reshape(rows.shape) + summary.rows.shape[0]
+    n_kept = min(summary.capacity, n_kept + n_positive)
+    return _smallest(
+        summary,
+        n_kept,
+        np.concatenate([summary.rows, _gather(X, taken)]),
+        np.concatenate([summary.keys, keys], axis=1),
+        np.concatenate([summary.members, members], axis=1),
+    )
+
+
+def _copies(sample_weight: Array | None) -> list[np.ndarray | None]:
+    """Return the weights of the first, second … copy of every row, none of them above 1."""
+    if sample_weight is None:
+        return [None]
+    weight = to_host(sample_weight).astype(np.float64)
+    n_copies = min(_MAX_COPIES, max(1, math.ceil(weight.max())))
+    copies: list[np.ndarray | None] = [np.clip(weight - c, 0.0, 1.0) for c in range(n_copies)]
+    if n_copies == _MAX_COPIES:
+        copies[-1] = np.maximum(weight - n_copies + 1, 0.0)
+    return copies
+
+
 def _smallest(
     summary: Reservoir, n_kept: int, rows: np.ndarray, keys: np.ndarray, members: np.ndarray
 ) -> Reservoir:
@@ -196,10 +220,9 @@ def _gather(X: Array, taken: np.ndarray) -> np.ndarray:
         return to_host(xp.take(X, xp.asarray(taken), axis=0)).astype(np.float32, copy=False)
 
 
-def _log_weight(sample_weight: Array | None, n_rows: int) -> tuple[np.ndarray, int]:
-    if sample_weight is None:
+def _log_weight(weight: np.ndarray | None, n_rows: int) -> tuple[np.ndarray, int]:
+    if weight is None:
         return _UNIT_WEIGHTS, n_rows
-    weight = to_host(sample_weight).astype(np.float64)
     with np.errstate(divide="ignore"):
         return np.log(weight), int(np.count_nonzero(weight))
 

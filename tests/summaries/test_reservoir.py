@@ -44,11 +44,14 @@ def assert_same(actual, expected):
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["equal", "weighted"])
 @pytest.mark.parametrize("sampling", [SAMPLING, DECAYED, SAMPLING._replace(first=3000, stream=4)])
 def test_is_what_looking_at_every_key_gives(sampling, weight):
-    keys = naive.reservoir_keys(len(X), sampling, weight)
+    copies = [None] if weight is None else [np.clip(weight - c, 0, 1) for c in range(31)]
+    streams = [sampling._replace(stream=sampling.stream + (c << 32)) for c in range(len(copies))]
+    keys = [naive.reservoir_keys(len(X), *pair) for pair in zip(streams, copies, strict=True)]
+    keys = np.concatenate(keys, axis=1)
     summary = reservoir.summarize(X, weight, sampling)
     order = np.argsort(keys, axis=1)[:, : sampling.capacity]
     np.testing.assert_allclose(summary.keys, np.take_along_axis(keys, order, 1), rtol=1e-12)
-    np.testing.assert_array_equal(summary.rows[summary.members], X[order])
+    np.testing.assert_array_equal(summary.rows[summary.members], X[order % len(X)])
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["equal", "weighted"])
@@ -108,12 +111,20 @@ def test_every_row_is_as_likely():
     assert stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_weight_decides_how_likely():
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 2.0, 1e6])
+def test_weight_decides_how_likely(scale):
     many = Sampling(n_trees=20_000, capacity=1, seed=5)
-    weight = np.array([1.0, 2.0, 5.0])
+    weight = np.array([0.5, 1.0, 2.5]) * scale
     summary = reservoir.summarize(np.arange(3.0)[:, None], weight, many)
     counts = np.bincount(summary.rows[summary.members].astype(int).ravel())
-    assert stats.chisquare(counts, 20_000 * weight / 8).pvalue > 1e-3
+    assert stats.chisquare(counts, 20_000 * weight / weight.sum()).pvalue > 1e-3
+
+
+def test_whole_weights_are_repetitions():
+    weight = np.array([0, 1, 3])
+    summary = reservoir.summarize(X[:3], weight, SAMPLING)
+    for kept in summary.rows[summary.members]:
+        np.testing.assert_array_equal(np.sort(kept, axis=0), np.sort(X[[1, 2, 2, 2]], axis=0))
 
 
 def test_forgetting_prefers_what_comes_later():

@@ -1,0 +1,195 @@
+"""Isolation forests that learn from data seen once, in pieces, anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import OutlierMixin
+
+from dask_exa._samples import Samples
+from dask_exa._state import Fitted, State
+from dask_exa.anomaly import _growing, _scoring
+from dask_exa.anomaly._growing import ForestModel
+from dask_exa.base import MergeableEstimator
+from dask_exa.summaries import Summary, reservoir
+
+
+class IsolationForest(OutlierMixin, MergeableEstimator):
+    """Anomalies are what random cuts separate early from everything else.
+
+    A drop-in for `sklearn.ensemble.IsolationForest` whose fitted state merges. The state is, for
+    every tree, a uniform sample of `max_samples` of all rows ever seen; the trees grow from it
+    when they are first asked for. An array in memory, the chunks of a Dask array and the pieces
+    of a stream give the same trees to the last bit, on any number of workers. Models of different
+    ranks merge into the forest of all their rows, however unlike each other those are; forests
+    that each rank grows by itself would flag what is normal elsewhere.
+
+    Parameters
+    ----------
+    n_estimators : int, default=100
+        Number of trees.
+    max_samples : "auto", int or float in (0, 1], default="auto"
+        Rows that each tree keeps. "auto" is 256; a share counts the samples of the first call.
+        Fewer are kept where fewer were seen.
+    contamination : "auto" or float in (0, 0.5], default="auto"
+        Share of samples that `predict` flags, among the rows that the trees have kept; "auto" puts
+        the `offset_` at -0.5. May be changed at any time.
+    max_features : int or float in (0, 1], default=1.0
+        Features, drawn anew for each tree, that it may cut.
+    bootstrap : bool, default=False
+        Kept for scikit-learn; samples are always without replacement.
+    n_jobs : int, optional
+        Kept for scikit-learn; threads follow BLAS or the Dask worker.
+    random_state : int, RandomState or None, default=None
+        Decides which rows the trees keep and how they cut.
+    verbose : int, default=0
+        Kept for scikit-learn.
+    warm_start : bool, default=False
+        Kept for scikit-learn; use `partial_fit` to learn more.
+    forgetting_factor : float in (0, 1], default=1.0
+        Weight of a sample relative to the next one, for streams that drift. Independent of how
+        the stream is cut into batches.
+    stream : int, default=0
+        Number of the stream of samples, for instance the MPI rank. Models that are to be merged
+        sample independently of each other if their streams, or their seeds, differ. Otherwise a
+        merge stays right for every single row, but takes rows of the same number together.
+    nan : {"score", "raise"}, default="score"
+        ``score`` lets NaN and infinite values pass, in learning and scoring alike: NaN goes the
+        way of most samples, as in scikit-learn, infinity to its end. ``raise`` refuses them,
+        which costs a look at every value.
+    sample_dims : hashable or sequence of hashable, optional
+        Dimensions of an `xarray.DataArray` that count samples, by default its first one; all
+        others are features.
+
+    Attributes
+    ----------
+    offset_ : float
+        ``decision_function = score_samples - offset_``.
+    max_samples_ : int
+        Rows that every tree has kept.
+    n_samples_seen_ : int
+
+    Notes
+    -----
+    The state is at most ``n_estimators * max_samples`` rows in float32, whatever was seen. Weights
+    count as repetitions.
+
+    References
+    ----------
+    F. T. Liu, K. M. Ting, Z.-H. Zhou, "Isolation forest", ICDM 2008. For the samples see
+    `dask_exa.summaries.reservoir`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((5000, 3))
+    >>> whole = IsolationForest(random_state=0).fit(X)
+    >>> stream = IsolationForest(random_state=0)
+    >>> for batch in np.array_split(X, 30):
+    ...     stream = stream.partial_fit(batch)
+    >>> bool(np.all(whole.score_samples(X) == stream.score_samples(X)))
+    True
+    >>> ranks = [IsolationForest(random_state=0, stream=i).fit(X[i::2]) for i in range(2)]
+    >>> (ranks[0] | ranks[1]).predict([[0.0, 0.0, 0.0], [9.0, -9.0, 9.0]])
+    array([ 1, -1])
+    """
+
+    max_samples_ = Fitted("Rows that every tree has kept.")
+
+    _state_params = ("n_estimators", "max_samples", "max_features", "forgetting_factor")
+
+    def __init__(
+        self,
+        *,
+        n_estimators: int = 100,
+        max_samples: str | int | float = "auto",
+        contamination: str | float = "auto",
+        max_features: int | float = 1.0,
+        bootstrap: bool = False,
+        n_jobs: int | None = None,
+        random_state: Any = None,
+        verbose: int = 0,
+        warm_start: bool = False,
+        forgetting_factor: float = 1.0,
+        stream: int = 0,
+        nan: str = "score",
+        sample_dims: Any = None,
+    ) -> None:
+        self.n_estimators = n_estimators
+        self.max_samples = max_samples
+        self.contamination = contamination
+        self.max_features = max_features
+        self.bootstrap = bootstrap
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.forgetting_factor = forgetting_factor
+        self.stream = stream
+        self.nan = nan
+        self.sample_dims = sample_dims
+
+    @property
+    def offset_(self) -> float:
+        """Score below which samples are flagged."""
+        self._refuse_unfitted("offset_")
+        _growing.check_contamination(self.contamination)
+        if isinstance(self.contamination, str):  # "auto"
+            return -0.5
+        return float(np.percentile(self._model.kept_scores, 100.0 * self.contamination))
+
+    @property
+    def n_samples_seen_(self) -> int:
+        """Number of samples seen, by this model and by those merged into it."""
+        return self._refuse_unfitted("n_samples_seen_").summary.n_samples
+
+    def score_samples(self, X: Any) -> Any:
+        """Return the opposite of the anomaly score, ``-2 ** (-mean path / c(max_samples_))``.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or labelled array
+
+        Returns
+        -------
+        array of shape (n_samples,), float64
+            In (-1, 0), the lower the more abnormal. Lazy for Dask, labelled for xarray.
+        """
+        model = self._model
+        samples = self._validate(X, reset=False, finite=self.nan == "raise")
+        return _scoring.label(_scoring.score(samples, model.forest, model.scale), samples)
+
+    def decision_function(self, X: Any) -> Any:
+        """Return ``score_samples(X) - offset_``: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> Any:
+        """Return -1 for outliers and 1 for inliers, in the kind of `X`."""
+        return _scoring.verdict(self.decision_function(X))
+
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn what kinds of data the estimator takes."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.nan == "score"
+        return tags
+
+    def _refuse_unfitted(self, name: str) -> State:
+        if not self._is_fitted():
+            raise AttributeError(f"This IsolationForest has no {name} before it is fitted.")
+        return self._state
+
+    def _learn(self, samples: Samples, sample_weight: Any, start: Summary | None) -> Summary:
+        _growing.check_parameters(self, samples.n_features)
+        return _growing.learn(self, samples, sample_weight, start)
+
+    def _merge_summaries(self, summaries: Sequence[Summary], dtype: str) -> Summary:
+        return reservoir.merge(summaries)
+
+    def _forget_summary(self, summary: Summary, factor: float) -> Summary:
+        return reservoir.forget(summary, factor)
+
+    def _finalize(self, state: State) -> ForestModel:
+        n_features = _growing.count_features(self.max_features, self.n_features_in_)
+        return ForestModel(state.summary, n_features)
