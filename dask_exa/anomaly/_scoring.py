@@ -60,7 +60,9 @@ def label(scores: Any, samples: Samples) -> Any:
 def verdict(decision: Any) -> Any:
     """Return -1 where a decision is negative, else 1."""
     if is_dask(decision):
-        return da.where(decision < 0, -1, 1)
+        return decision.map_blocks(
+            verdict, dtype=np.int64, meta=np.empty((0,) * decision.ndim, int)
+        )
     if isinstance(decision, xr.DataArray):
         return decision.copy(data=verdict(decision.data))
     xp = namespace(decision)

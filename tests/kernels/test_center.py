@@ -1,14 +1,10 @@
 """The centring kernel: its twins against the oracle, and the source of the GPU twin compiled."""
 
-import shutil
-import subprocess
-
 import array_api_strict
 import numpy as np
 import pytest
 
 from dask_exa import kernels
-from dask_exa.kernels import _center_cupy
 from tests import naive
 
 COLUMNS = slice(5, 17)
@@ -62,22 +58,3 @@ def test_non_finite_values_show_in_the_moments_of_their_column_only():
 def test_gpu_twin_equals_the_oracle(dtype, weighted):
     cupy = pytest.importorskip("cupy")
     _check(cupy, *_case(dtype, weighted), cupy.asnumpy)
-
-
-@pytest.mark.slow
-def test_gpu_twin_compiles(tmp_path):
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("nvcc is not installed: the CUDA source cannot be compiled")
-    instances = "".join(
-        f"template __global__ void {name}(const {name[7:-1]}*, long long, long long, long long, "
-        "long long, const double*, double*, double*, double*);\n"
-        for name in _center_cupy.INSTANCES.values()
-    )
-    source = tmp_path / "center.cu"
-    source.write_text(_center_cupy.SOURCE + instances)
-    command = [nvcc, "-std=c++17", "-ptx", "-o", str(tmp_path / "center.ptx"), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    ptx = (tmp_path / "center.ptx").read_text()
-    assert ptx.count(".entry") == len(_center_cupy.INSTANCES)
