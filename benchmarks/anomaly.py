@@ -132,6 +132,7 @@ def prequential(repeats: int) -> None:
     settings = {
         "uniform": {},
         "1/2048": {"forgetting_factor": 1 - 1 / 2048},
+        "with density": {"score_by": "path+density"},
     }
     table = Table("Score, then learn, batches of 256: ROC-AUC / average precision",
                   "stream", *settings, "rows/s")  # fmt: skip

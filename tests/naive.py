@@ -229,18 +229,20 @@ def isolation_tree(rows, seed, max_depth):
             if 0 < goes_left.sum() < len(x):
                 if len(known) == len(x):
                     to_left = goes_left.sum() > len(x) / 2
-                return feature, cut, to_left, goes_left
+                share = (cut - low) / (high - low) if low < high else 0.5
+                return feature, cut, to_left, goes_left, np.clip(share, 1e-3, 1 - 1e-3)
         return None
 
-    def grow(values, node, depth):
+    def grow(values, node, depth, dense):
         found = split(values, node) if depth < max_depth and len(values) > 1 else None
         if found is None:
-            return depth + mean_path(len(values))
-        *cut, goes_left = found
-        left = grow(values[goes_left], 2 * node, depth + 1)
-        return (*cut, left, grow(values[~goes_left], 2 * node + 1, depth + 1))
+            return [depth + mean_path(len(values)), dense]
+        *cut, goes_left, share = found
+        denser = np.log(goes_left.mean() / share), np.log((1 - goes_left.mean()) / (1 - share))
+        left = grow(values[goes_left], 2 * node, depth + 1, dense + denser[0])
+        return (*cut, left, grow(values[~goes_left], 2 * node + 1, depth + 1, dense + denser[1]))
 
-    return grow(rows, 1, 0)
+    return grow(rows, 1, 0, 0.0)
 
 
 def isolation_leaf(tree, x):

@@ -25,12 +25,13 @@ DEFAULT_SAMPLES = 256
 class ForestModel:
     """A forest that has grown, and what its scores are measured by."""
 
-    def __init__(self, summary: Reservoir, n_features: int) -> None:
+    def __init__(self, summary: Reservoir, n_features: int, score_by: str) -> None:
         self.max_samples = summary.members.shape[1]
         self.max_depth = math.ceil(math.log2(max(self.max_samples, 2)))
-        self.forest: Forest = kernels.grow_trees(
+        forest, density = kernels.grow_trees(
             summary.rows, summary.members, summary.seed, n_features, self.max_depth
         )
+        self.forest = forest if score_by == "path" else _with_density(forest, density, summary.rows)
         self.scale = mean_path(self.max_samples)
         self._rows = summary.rows
 
@@ -105,6 +106,8 @@ def check_parameters(params: Any, n_features: int) -> None:
         raise ValueError(f"forgetting_factor={params.forgetting_factor!r} must be in (0, 1].")
     if params.nan not in ("score", "raise"):
         raise ValueError(f"nan={params.nan!r} is neither 'score' nor 'raise'.")
+    if params.score_by not in ("path", "path+density"):
+        raise ValueError(f"score_by={params.score_by!r} is neither 'path' nor 'path+density'.")
     for name in ("bootstrap", "warm_start"):
         if getattr(params, name):
             raise ValueError(
@@ -118,6 +121,12 @@ def check_contamination(contamination: Any) -> None:
     is_number = isinstance(contamination, float | int | np.number)
     if contamination != "auto" and not (is_number and 0 < contamination <= 0.5):
         raise ValueError(f"contamination={contamination!r} must be 'auto' or in (0, 0.5].")
+
+
+def _with_density(forest: Forest, density: np.ndarray, rows: np.ndarray) -> Forest:
+    """Add to the paths how much denser than the mean of all kept rows a leaf is."""
+    mean = kernels.mean_leaves(rows, forest._replace(leaf=density)).mean()
+    return forest._replace(leaf=(forest.leaf + (density - mean)).astype(np.float32))
 
 
 def _check_count(name: str, value: Any, *, least: int = 1) -> None:

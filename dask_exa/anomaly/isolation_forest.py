@@ -55,6 +55,9 @@ class IsolationForest(OutlierMixin, MergeableEstimator):
         Number of the stream of samples, for instance the MPI rank. Models that are to be merged
         sample independently of each other if their streams, or their seeds, differ. Otherwise a
         merge stays right for every single row, but takes rows of the same number together.
+    score_by : {"path", "path+density"}, default="path"
+        ``path+density`` adds to the length of every path how much denser than the mean of the
+        kept rows its end is, in the logarithm.
     nan : {"score", "raise"}, default="score"
         ``score`` lets NaN and infinite values pass, in learning and scoring alike: NaN goes the
         way of most samples, as in scikit-learn, infinity to its end. ``raise`` refuses them,
@@ -98,7 +101,7 @@ class IsolationForest(OutlierMixin, MergeableEstimator):
 
     max_samples_ = Fitted("Rows that every tree has kept.")
 
-    _state_params = ("n_estimators", "max_samples", "max_features", "forgetting_factor")
+    _state_params = ("n_estimators", "max_samples", "max_features", "forgetting_factor", "score_by")
 
     def __init__(
         self,
@@ -114,6 +117,7 @@ class IsolationForest(OutlierMixin, MergeableEstimator):
         warm_start: bool = False,
         forgetting_factor: float = 1.0,
         stream: int = 0,
+        score_by: str = "path",
         nan: str = "score",
         sample_dims: Any = None,
     ) -> None:
@@ -128,6 +132,7 @@ class IsolationForest(OutlierMixin, MergeableEstimator):
         self.warm_start = warm_start
         self.forgetting_factor = forgetting_factor
         self.stream = stream
+        self.score_by = score_by
         self.nan = nan
         self.sample_dims = sample_dims
 
@@ -192,4 +197,4 @@ class IsolationForest(OutlierMixin, MergeableEstimator):
 
     def _finalize(self, state: State) -> ForestModel:
         n_features = _growing.count_features(self.max_features, self.n_features_in_)
-        return ForestModel(state.summary, n_features)
+        return ForestModel(state.summary, n_features, self.score_by)

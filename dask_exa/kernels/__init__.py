@@ -115,7 +115,9 @@ def draw_keys(
     return twin(sampling, first, n_rows, log_weight, decay, capacity, limits, guess)
 
 
-def grow_trees(rows: Any, members: Any, seed: int, n_features: int, max_depth: int) -> Forest:
+def grow_trees(
+    rows: Any, members: Any, seed: int, n_features: int, max_depth: int
+) -> tuple[Forest, Any]:
     """Grow one isolation tree from every row of `members`.
 
     A node takes a feature at random among those that vary in it and cuts between the smallest and
@@ -136,8 +138,11 @@ def grow_trees(rows: Any, members: Any, seed: int, n_features: int, max_depth: i
 
     Returns
     -------
-    Forest
+    forest : Forest
         Leaves are worth their depth plus the mean depth that their samples would still need.
+    density : array of the shape of ``forest.leaf``, float32
+        For every leaf the sum over its path of ln((n_part / n) / (length_part / length)), the
+        logarithm of how much denser than the whole it is.
 
     References
     ----------
@@ -164,7 +169,7 @@ def mean_leaves(X: Array, forest: Forest) -> Array:
     Examples
     --------
     >>> import numpy as np
-    >>> stumps = grow_trees(np.array([[0.0], [1.0]], np.float32), np.array([[0, 1]]), 7, 1, 1)
+    >>> stumps, _ = grow_trees(np.array([[0.0], [1.0]], np.float32), np.array([[0, 1]]), 7, 1, 1)
     >>> mean_leaves(np.array([[-1.0], [2.0]]), stumps)
     array([1., 1.])
     """

@@ -13,28 +13,32 @@ from dask_exa.kernels.forest import Forest, blank
 
 _TREES = 16
 _LARGEST = float(np.finfo(np.float32).max)
+_THIN = 1e-3
+"""A part that is thinner than this share of its node counts as if it were this thick."""
 _GROWTH = 0x67726F77
 """Keeps the draws of the trees apart from those of the samples they grow from."""
 
 
 def grow_trees(
     rows: np.ndarray, members: np.ndarray, seed: int, n_features: int, max_depth: int
-) -> Forest:
+) -> tuple[Forest, np.ndarray]:
     """See `dask_exa.kernels.grow_trees`."""
     forest = blank(members.shape[0], max_depth)
+    density = np.zeros_like(forest.leaf)
     seeds = tree_seeds(np.uint64(seed), np.uint64(_GROWTH), members.shape[0])
 
     def grow(first: int) -> None:
         some = slice(first, first + _TREES)
-        _grow(rows, members[some], seeds[some], n_features, max_depth, *[f[some] for f in forest])
+        out = [field[some] for field in (*forest, density)]
+        _grow(rows, members[some], seeds[some], n_features, max_depth, *out)
 
     map_threads(grow, range(0, members.shape[0], _TREES))
-    return forest
+    return forest, density
 
 
 @numba.njit(nogil=True, cache=True)
 def _grow(
-    rows, members, seeds, n_features, max_depth, feature, threshold, missing_left, leaf
+    rows, members, seeds, n_features, max_depth, feature, threshold, missing_left, leaf, density
 ):  # pragma: no cover  (compiled)
     n_kept = members.shape[1]
     some = np.arange(rows.shape[1])
@@ -44,7 +48,7 @@ def _grow(
         _choose_features(seeds[i], some, n_features)
         _grow_tree(
             rows, index, values, seeds[i], some[:n_features], max_depth,
-            feature[i], threshold[i], missing_left[i], leaf[i],
+            feature[i], threshold[i], missing_left[i], leaf[i], density[i],
         )  # fmt: skip
 
 
@@ -59,18 +63,20 @@ def _choose_features(seed, some, n_features):  # pragma: no cover  (compiled)
 
 @numba.njit(nogil=True, cache=True)
 def _grow_tree(
-    rows, index, values, seed, some, max_depth, feature, threshold, missing_left, leaf
+    rows, index, values, seed, some, max_depth, feature, threshold, missing_left, leaf, density
 ):  # pragma: no cover  (compiled)
     n_leaves = leaf.size
     stack = np.empty((max_depth + 2, 4), dtype=np.int64)
     stack[0] = (1, 0, index.size, 0)
+    log_density = np.zeros(max_depth + 2)
     height = 1
     while height > 0:
         height -= 1
         node, start, end, depth = stack[height]
+        dense, share = log_density[height], 0.5
         middle = start
         if depth < max_depth and end - start > 1:
-            middle, feature[node], threshold[node], missing_left[node] = _split(
+            middle, feature[node], threshold[node], missing_left[node], share = _split(
                 rows, index, values, start, end, drawn(seed, node), some
             )
         if middle == start:
@@ -79,9 +85,13 @@ def _grow_tree(
                 low, high = 2 * low, 2 * high + 1
             worth = np.float32(depth + _mean_path(end - start))
             leaf[low - n_leaves : high + 1 - n_leaves] = worth
+            density[low - n_leaves : high + 1 - n_leaves] = dense
         else:
             stack[height] = (2 * node + 1, middle, end, depth + 1)
             stack[height + 1] = (2 * node, start, middle, depth + 1)
+            count = end - start
+            log_density[height] = dense + math.log((end - middle) / count / (1 - share))
+            log_density[height + 1] = dense + math.log((middle - start) / count / share)
             height += 2
 
 
@@ -107,8 +117,9 @@ def _split(rows, index, values, start, end, base, some):  # pragma: no cover  (c
             continue
         if n_missing == 0:
             to_left = middle - start > end - middle
-        return middle, np.uint32(chosen), cut, np.uint8(to_left)
-    return start, np.uint32(0), np.float32(np.inf), np.uint8(1)
+        share = (cut - low) / (high - low) if low < high else 0.5
+        return middle, np.uint32(chosen), cut, np.uint8(to_left), min(max(share, _THIN), 1 - _THIN)
+    return start, np.uint32(0), np.float32(np.inf), np.uint8(1), 0.5
 
 
 @numba.njit(nogil=True, cache=True)

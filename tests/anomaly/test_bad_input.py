@@ -23,6 +23,7 @@ X = np.random.default_rng(0).standard_normal((400, 3))
         ({"max_features": 4}, "max_features=4 is more than the 3 features"),
         ({"forgetting_factor": 0.0}, "forgetting_factor=0.0"),
         ({"nan": "drop"}, "nan='drop'"),
+        ({"score_by": "depth"}, "score_by='depth'"),
         ({"stream": -1}, "stream=-1"),
         ({"bootstrap": True}, "bootstrap=True"),
     ],

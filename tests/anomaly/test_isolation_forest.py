@@ -151,6 +151,24 @@ def test_detects_as_well_as_scikit_learn_on_real_data(shared_data, name):
         assert np.mean(quality[key]) > np.mean(quality["peer"]) - 0.01 - noise
 
 
+def test_density_tells_thin_regions_from_dense_ones():
+    inside, outside = X[:, :2] * 0.1, np.random.default_rng(4).uniform(-1, 1, (200, 2))
+    rows, y = np.concatenate([inside, outside]), np.r_[np.zeros(3000), np.ones(200)]
+    path, both = (
+        IsolationForest(random_state=0, score_by=score).fit(rows)
+        for score in ("path", "path+density")
+    )
+    quality = [roc_auc_score(y, -model.score_samples(rows)) for model in (path, both)]
+    assert quality[1] > quality[0] - 0.01
+    # the means of both are equal: an offset that suits the one suits the other
+    means = [
+        np.log2(-model.score_samples(model._state.summary.rows)).mean() for model in (path, both)
+    ]
+    np.testing.assert_allclose(*means, rtol=1e-4)
+    with pytest.raises(ValueError, match="score_by="):
+        path.merge(both)
+
+
 def test_contamination_flags_its_share_and_may_change():
     model = make(contamination=0.1).fit(X[:60])
     assert np.count_nonzero(model.predict(X[:60]) == -1) == 6

@@ -63,26 +63,30 @@ def test_grows_and_reads_as_the_naive_version(missing):
     rows[:5] = rows[7]
     rows[10, 0], rows[11, 1] = np.inf, -np.inf
     members = np.stack([np.arange(50), np.arange(50)[::-1]])
-    forest = kernels.grow_trees(rows, members, SEED, 4, 6)
+    forest, density = kernels.grow_trees(rows, members, SEED, 4, 6)
     X = np.concatenate([rows, data(300, missing=missing, seed=1)])
     seeds = naive.tree_seeds(SEED, GROWTH, 2)
     trees = [naive.isolation_tree(rows, seed, 6) for seed in seeds]
-    expected = [np.mean([naive.isolation_leaf(tree, x) for tree in trees]) for x in X]
-    np.testing.assert_allclose(kernels.mean_leaves(X, forest), expected, rtol=1e-6)
+    leaves = [[naive.isolation_leaf(tree, x) for tree in trees] for x in X]
+    paths, densities = np.mean(leaves, axis=1).T
+    np.testing.assert_allclose(kernels.mean_leaves(X, forest), paths, rtol=1e-6)
+    forest = forest._replace(leaf=density)
+    np.testing.assert_allclose(kernels.mean_leaves(X, forest), densities, rtol=1e-5, atol=1e-5)
 
 
 @given(st.integers(0, 99), st.sampled_from([1, 2, 17, 64]), st.booleans())
 def test_order_of_rows_is_of_no_consequence(seed, n_samples, some_missing):
     rows = data(n_samples, missing=0.2 * some_missing, seed=seed)
     members = np.random.default_rng(seed).permutation(n_samples)[None]
-    forest = kernels.grow_trees(rows, np.sort(members), SEED, 4, 6)
-    for actual, expected in zip(kernels.grow_trees(rows, members, SEED, 4, 6), forest, strict=True):
+    forest, _ = kernels.grow_trees(rows, np.sort(members), SEED, 4, 6)
+    shuffled, _ = kernels.grow_trees(rows, members, SEED, 4, 6)
+    for actual, expected in zip(shuffled, forest, strict=True):
         np.testing.assert_array_equal(actual, expected)
 
 
 def test_every_sample_is_isolated_by_deep_trees():
     rows = data(32)
-    forest = kernels.grow_trees(rows, np.arange(32)[None], SEED, 4, 16)
+    forest, _ = kernels.grow_trees(rows, np.arange(32)[None], SEED, 4, 16)
     leaves = kernels.mean_leaves(rows, forest)
     np.testing.assert_array_equal(leaves, np.round(leaves))
     assert leaves.max() < 16
@@ -91,15 +95,16 @@ def test_every_sample_is_isolated_by_deep_trees():
 def test_constant_features_are_never_cut():
     rows = data(40)
     rows[:, 1:] = 3.0
-    forest = kernels.grow_trees(rows, np.arange(40)[None], SEED, 4, 6)
+    forest, _ = kernels.grow_trees(rows, np.arange(40)[None], SEED, 4, 6)
     assert not forest.feature.any()
     rows[:, 0] = -1.0
-    assert np.isinf(kernels.grow_trees(rows, np.arange(40)[None], SEED, 4, 6).threshold).all()
+    forest, _ = kernels.grow_trees(rows, np.arange(40)[None], SEED, 4, 6)
+    assert np.isinf(forest.threshold).all()
 
 
 def test_every_tree_uses_as_many_features_as_asked_for():
     members = np.tile(np.arange(200), (10, 1))
-    forest = kernels.grow_trees(data(200, 6), members, SEED, 2, 8)
+    forest, _ = kernels.grow_trees(data(200, 6), members, SEED, 2, 8)
     used = [set(f[np.isfinite(t)]) for f, t in zip(forest.feature, forest.threshold, strict=True)]
     assert all(len(features) == 2 for features in used)
     assert len(set.union(*used)) == 6
@@ -109,7 +114,7 @@ def test_every_tree_uses_as_many_features_as_asked_for():
 def test_neither_threads_nor_the_cut_into_blocks_show(n_features):
     rows = data(20_000 if n_features == 4 else 700, n_features)
     members = np.arange(600).reshape(20, 30)
-    forest = kernels.grow_trees(rows, members, SEED, n_features, 5)
+    forest, _ = kernels.grow_trees(rows, members, SEED, n_features, 5)
     together = kernels.mean_leaves(rows, forest)
     with thread_share(1):
         np.testing.assert_array_equal(kernels.mean_leaves(rows, forest), together)
@@ -119,7 +124,7 @@ def test_neither_threads_nor_the_cut_into_blocks_show(n_features):
 
 
 def test_packing_loses_nothing():
-    forest = kernels.grow_trees(data(40), np.arange(40)[None], SEED, 4, 6)
+    forest, _ = kernels.grow_trees(data(40), np.arange(40)[None], SEED, 4, 6)
     for actual, expected in zip(forests.unpack(forests.pack(forest)), forest, strict=True):
         np.testing.assert_array_equal(actual, expected)
 
@@ -131,7 +136,7 @@ def test_gpu_twin_is_equal(max_depth, missing):
     import cupy
 
     rows = data(3000, missing=missing)
-    forest = kernels.grow_trees(rows, np.arange(3000).reshape(10, 300), SEED, 4, max_depth)
+    forest, _ = kernels.grow_trees(rows, np.arange(3000).reshape(10, 300), SEED, 4, max_depth)
     for X in (rows, rows.astype(np.float64)):
         actual = kernels.mean_leaves(cupy.asarray(X), forest)
         np.testing.assert_allclose(actual.get(), kernels.mean_leaves(X, forest), rtol=1e-12)
