@@ -28,10 +28,16 @@ class ForestModel:
     def __init__(self, summary: Reservoir, n_features: int, score_by: str) -> None:
         self.max_samples = summary.members.shape[1]
         self.max_depth = math.ceil(math.log2(max(self.max_samples, 2)))
+        dense = score_by == "path+density"
         forest, density = kernels.grow_trees(
-            summary.rows, summary.members, summary.seed, n_features, self.max_depth
+            summary.rows,
+            summary.members,
+            summary.seed,
+            n_features,
+            self.max_depth,
+            with_density=dense,
         )
-        self.forest = forest if score_by == "path" else _with_density(forest, density, summary.rows)
+        self.forest = _with_density(forest, density, summary.rows) if dense else forest
         self.scale = mean_path(self.max_samples)
         self._rows = summary.rows
 

@@ -116,7 +116,13 @@ def draw_keys(
 
 
 def grow_trees(
-    rows: Any, members: Any, seed: int, n_features: int, max_depth: int
+    rows: Any,
+    members: Any,
+    seed: int,
+    n_features: int,
+    max_depth: int,
+    *,
+    with_density: bool = False,
 ) -> tuple[Forest, Any]:
     """Grow one isolation tree from every row of `members`.
 
@@ -135,12 +141,13 @@ def grow_trees(
     n_features : int
         Features, drawn anew for each tree, that it may use.
     max_depth : int
+    with_density : bool, default=False
 
     Returns
     -------
     forest : Forest
         Leaves are worth their depth plus the mean depth that their samples would still need.
-    density : array of the shape of ``forest.leaf``, float32
+    density : array of the shape of ``forest.leaf``, or (n_trees, 0) if not asked for, float32
         For every leaf the sum over its path of ln((n_part / n) / (length_part / length)), the
         logarithm of how much denser than the whole it is.
 
@@ -150,7 +157,7 @@ def grow_trees(
     """
     from dask_exa.kernels._grow_numba import grow_trees as twin
 
-    return twin(rows, members, seed, n_features, max_depth)
+    return twin(rows, members, seed, n_features, max_depth, with_density)
 
 
 def mean_leaves(X: Array, forest: Forest) -> Array:

@@ -20,11 +20,16 @@ _GROWTH = 0x67726F77
 
 
 def grow_trees(
-    rows: np.ndarray, members: np.ndarray, seed: int, n_features: int, max_depth: int
+    rows: np.ndarray,
+    members: np.ndarray,
+    seed: int,
+    n_features: int,
+    max_depth: int,
+    with_density: bool,
 ) -> tuple[Forest, np.ndarray]:
     """See `dask_exa.kernels.grow_trees`."""
     forest = blank(members.shape[0], max_depth)
-    density = np.zeros_like(forest.leaf)
+    density = np.zeros_like(forest.leaf[:, : None if with_density else 0])
     seeds = tree_seeds(np.uint64(seed), np.uint64(_GROWTH), members.shape[0])
 
     def grow(first: int) -> None:
@@ -85,13 +90,15 @@ def _grow_tree(
                 low, high = 2 * low, 2 * high + 1
             worth = np.float32(depth + _mean_path(end - start))
             leaf[low - n_leaves : high + 1 - n_leaves] = worth
-            density[low - n_leaves : high + 1 - n_leaves] = dense
+            if density.size > 0:
+                density[low - n_leaves : high + 1 - n_leaves] = dense
         else:
             stack[height] = (2 * node + 1, middle, end, depth + 1)
             stack[height + 1] = (2 * node, start, middle, depth + 1)
-            count = end - start
-            log_density[height] = dense + math.log((end - middle) / count / (1 - share))
-            log_density[height + 1] = dense + math.log((middle - start) / count / share)
+            if density.size > 0:
+                count = end - start
+                log_density[height] = dense + math.log((end - middle) / count / (1 - share))
+                log_density[height + 1] = dense + math.log((middle - start) / count / share)
             height += 2
 
 

@@ -63,7 +63,7 @@ def test_grows_and_reads_as_the_naive_version(missing):
     rows[:5] = rows[7]
     rows[10, 0], rows[11, 1] = np.inf, -np.inf
     members = np.stack([np.arange(50), np.arange(50)[::-1]])
-    forest, density = kernels.grow_trees(rows, members, SEED, 4, 6)
+    forest, density = kernels.grow_trees(rows, members, SEED, 4, 6, with_density=True)
     X = np.concatenate([rows, data(300, missing=missing, seed=1)])
     seeds = naive.tree_seeds(SEED, GROWTH, 2)
     trees = [naive.isolation_tree(rows, seed, 6) for seed in seeds]
