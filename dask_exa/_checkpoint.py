@@ -146,7 +146,11 @@ def _write(group: zarr.Group, summary: Any, root: Path) -> None:
         elif hasattr(value, "dtype") and value.ndim > 0:
             data = np.ascontiguousarray(to_host(value))
             # in one chunk: when it fails, no other write is under way
-            group.create_array(name, data=data, chunks=data.shape, compressors=None)
+            chunks = tuple(max(size, 1) for size in data.shape)
+            array = group.create_array(
+                name, shape=data.shape, dtype=data.dtype, chunks=chunks, compressors=None
+            )
+            array[...] = data
         else:
             plain[name] = value
     group.attrs.update({"class": _class_name(type(summary)), "plain": _plain(plain)})

@@ -20,7 +20,11 @@ class Labels(NamedTuple):
     feature_dims: tuple[Hashable, ...]
     feature_sizes: tuple[int, ...]
     coords: Mapping[Hashable, Any]
-    """Coordinates that depend on feature dimensions only: (dims, values, attributes) by name."""
+    """Coordinates that depend on feature dimensions only, by name."""
+
+    def stored(self) -> Labels:
+        """Return the labels with coordinates that are in memory and that every storage takes."""
+        return self._replace(coords=plain_coords(self.coords))
 
     def wrap(self, array: Any, leading: tuple[Hashable, ...] = (), **coords: Any) -> xr.DataArray:
         """Label an array whose last axis, or last axes, are the features."""
@@ -115,7 +119,7 @@ def as_samples(
         name: coord for name, coord in X.coords.items() if not features & {*coord.dims}
     }
     sizes, feature_sizes = X.shape[: len(dims)], X.shape[len(dims) :]
-    labels = Labels(dims, feature_dims, feature_sizes, plain_coords(of_features))
+    labels = Labels(dims, feature_dims, feature_sizes, of_features)
     if is_dask(X.data):
         return Samples(_checked_dask(X.data), len(dims), labels, sample_coords, sizes)
     matrix = X.data.reshape((math.prod(sizes), math.prod(feature_sizes)))

@@ -39,6 +39,18 @@ def _pool(n_threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, thread_name_prefix="dask-exa")
 
 
+@functools.cache
+def _setter(process: int) -> ThreadPoolExecutor:
+    """Return the one thread that sets limits: no other may take back what a thread has set."""
+    return ThreadPoolExecutor(1, thread_name_prefix="dask-exa-blas")
+
+
+def _limit_blas() -> contextlib.AbstractContextManager:
+    limit = _controller().limit(limits=1)
+    limit.__enter__()
+    return limit
+
+
 class _SingleThreadedBlas:
     """Limit BLAS to one thread for as long as anybody in the process needs it.
 
@@ -54,15 +66,14 @@ class _SingleThreadedBlas:
     def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
-                self._limit = _controller().limit(limits=1)
-                self._limit.__enter__()
+                self._limit = _setter(os.getpid()).submit(_limit_blas).result()
             self._users += 1
 
     def __exit__(self, *exc_info: Any) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0 and self._limit is not None:
-                self._limit.__exit__(*exc_info)
+                _setter(os.getpid()).submit(self._limit.__exit__, *exc_info).result()
                 self._limit = None
 
 

@@ -181,7 +181,7 @@ class MergeableEstimator(BaseEstimator):
             dtype = np.promote_types(dtype, state.dtype)
         weight = _checked_weight(sample_weight, samples)
         summary = self._learn(samples, weight, None if state is None else state.summary)
-        labels = samples.labels if state is None else state.labels
+        labels = samples.labels and samples.labels.stored() if state is None else state.labels
         self._state = State(summary, params, dtype, labels)
 
     def _validate(self, X: Any, *, reset: bool, finite: bool = False) -> Samples:

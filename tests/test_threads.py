@@ -77,9 +77,6 @@ def test_share_is_that_of_the_task():
         assert available_threads() == 3
 
 
-@pytest.mark.xfail(
-    strict=True, reason="threadpoolctl 3.8 lets only the thread that set a limit change it"
-)
 @pytest.mark.parametrize("n_turns", [1, 3])
 def test_overlapping_limits_do_not_outlive_their_users(n_turns):
     """The first thread to come is the first to go, and lives on, like those of a pool."""

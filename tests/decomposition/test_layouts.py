@@ -185,10 +185,10 @@ def test_scores_computed_at_once(chunks, film):
     np.testing.assert_allclose(fields, model.inverse_transform(scores), atol=1e-10)
 
 
-@pytest.mark.xfail(strict=True, reason="coordinates are computed whenever samples are looked at")
 def test_lazy_coordinates_are_not_computed_again(film):
     given = film.chunk(y=2)  # so is the coordinate `radius`
     model = pca().fit(given)
+    assert model.n_components_ == K  # asks the workers for the axes, once
 
     def refuse(dsk, keys, **kwargs):
         raise AssertionError("computed too early")
@@ -271,6 +271,28 @@ def test_float32_samples_do_not_round_a_float64_basis(chunks):
     assert model.components_.dtype == np.float64
     np.testing.assert_allclose(model.singular_values_, exact.singular_values, rtol=1e-13)
     np.testing.assert_allclose(np.asarray(model.components_), exact.components, atol=1e-11)
+
+
+@pytest.mark.parametrize("solver", ["scatter", "gram"])
+@pytest.mark.parametrize("chunks", [None, (20, 12), (20, 4)])
+@pytest.mark.parametrize("dtypes", [("float32", "float64"), ("float64", "float32")])
+def test_the_finer_type_wins(solver, chunks, dtypes):
+    if solver == "scatter" and chunks == (20, 4):
+        pytest.skip("a scatter matrix is not split")
+    X = np.random.default_rng(0).standard_normal((40, 12))
+    parts = [part.astype(dtype) for part, dtype in zip(np.split(X, 2), dtypes, strict=True)]
+    exact = naive.pca(np.vstack(parts), 4)
+    if chunks is not None:
+        parts = [da.from_array(part, chunks=chunks) for part in parts]
+    models = [IncrementalPCA(4, solver=solver, oversampling=8).fit(part) for part in parts]
+    stream = IncrementalPCA(4, solver=solver, oversampling=8)
+    for part in parts:
+        stream.partial_fit(part)
+    for model in (models[0] | models[1], stream):
+        assert model.components_.dtype == np.float64
+        np.testing.assert_allclose(model.singular_values_, exact.singular_values, rtol=1e-6)
+        axes = np.asarray(model.components_)
+        np.testing.assert_allclose(axes @ axes.T, np.eye(4), atol=1e-13)
 
 
 def test_first_dimension_counts_samples_by_default(film, exact):

@@ -149,6 +149,21 @@ def test_forget_scales_what_was_learnt(solver):
     assert model.n_samples_seen_ == 80
 
 
+@pytest.mark.parametrize("chunks", [(40, 60), (40, 15)])
+def test_forget_keeps_what_does_not_depend_on_weight(chunks):
+    X = decaying(80, 60)
+    model = IncrementalPCA(2, solver="gram", oversampling=1).fit(da.from_array(X, chunks=chunks))
+    names = ("explained_variance_ratio_", "truncation_error_", "mean_", "var_", "components_")
+    before = {name: host(getattr(model, name)) for name in names}
+    bound = model._state.summary.bound
+    assert before["truncation_error_"] > 0.01
+    model.forget(0.25)
+    for name in names:
+        np.testing.assert_allclose(host(getattr(model, name)), before[name], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(model._state.summary.bound, bound / 4, rtol=1e-12)
+    assert model.n_samples_seen_ == 80
+
+
 @SOLVERS
 @pytest.mark.parametrize("kind", ["repetitions", "any"])
 def test_weights_are_those_of_the_oracle(solver, kind, present):

@@ -1,6 +1,7 @@
 """Graphs of reductions: how many tasks they have, what is fused, and what passes through them."""
 
 import functools
+import importlib.util
 import os
 import subprocess
 import sys
@@ -259,6 +260,10 @@ print("the same")
 """
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("dask.array._array_expr") is None,
+    reason="this version of Dask has one mode only",
+)
 def test_other_mode_of_dask_arrays(tmp_path):
     environment = {**os.environ, "DASK_ARRAY__QUERY_PLANNING": "True"}
     root = Path(__file__).resolve().parents[2]

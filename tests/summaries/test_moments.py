@@ -1,5 +1,7 @@
 """Moments merge to those of all samples together, in any grouping and without losing digits."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -130,6 +132,18 @@ def test_what_is_forgotten_altogether_has_no_say():
     nothing = moments.forget(moments.summarize(X[:10], pairs=True), 0.0)
     merged = moments.merge([nothing, moments.summarize(X[10:], pairs=True)])
     assert_are_moments_of(merged, X[10:])
+
+
+@PAIRS
+def test_travel_changes_no_bit_and_takes_half_of_a_symmetric_matrix(pairs):
+    X = np.random.default_rng(0).normal(3, 2, (300, 100))
+    parts = [moments.summarize(x, pairs=pairs) for x in np.array_split(X, 7)]
+    summary = moments.merge(parts)
+    pickled = pickle.dumps(summary)
+    again = pickle.loads(pickled)
+    for one, other in zip(again, summary, strict=True):
+        assert np.array_equal(one, other)
+    assert len(pickled) < 8 * (100 * 101 / 2 if pairs else 100) + 2000
 
 
 def test_energy_is_the_total_second_moment():
