@@ -153,6 +153,16 @@ class MergeableEstimator(BaseEstimator):
 
         return _checkpoint.load(cls, path)
 
+    @property
+    def n_samples_seen_(self) -> int:
+        """Number of samples seen, by this model and by those merged into it."""
+        if not self._is_fitted():
+            raise AttributeError(
+                f"This {type(self).__name__} has no n_samples_seen_ before it is fitted."
+            )
+        summary = self._state.summary
+        return getattr(summary, "moments", summary).n_samples
+
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn what kinds of data the estimator takes."""
         tags = super().__sklearn_tags__()

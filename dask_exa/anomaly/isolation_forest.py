@@ -145,11 +145,6 @@ class IsolationForest(OutlierMixin, MergeableEstimator):
             return -0.5
         return float(np.percentile(self._model.kept_scores, 100.0 * self.contamination))
 
-    @property
-    def n_samples_seen_(self) -> int:
-        """Number of samples seen, by this model and by those merged into it."""
-        return self._refuse_unfitted("n_samples_seen_").summary.n_samples
-
     def score_samples(self, X: Any) -> Any:
         """Return the opposite of the anomaly score, ``-2 ** (-mean path / c(max_samples_))``.
 

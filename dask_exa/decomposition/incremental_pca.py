@@ -149,14 +149,6 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
         self.sample_dims = sample_dims
 
     @property
-    def n_samples_seen_(self) -> int:
-        """Number of samples seen, by this model and by those merged into it."""
-        state = self.__dict__.get("_state")
-        if state is None:
-            raise AttributeError("This IncrementalPCA has no n_samples_seen_ before it is fitted.")
-        return getattr(state.summary, "moments", state.summary).n_samples
-
-    @property
     def _n_features_out(self) -> int:
         return self.n_components_
 
