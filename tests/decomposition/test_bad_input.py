@@ -267,6 +267,14 @@ def test_infinity_is_refused_without_a_warning(solver):
             IncrementalPCA(2, solver=solver).fit(np.where(X.max() == X, np.inf, X))
 
 
+def test_union_with_something_else_is_a_type_error():
+    model = IncrementalPCA(2).fit(X)
+    before = snapshot(model)
+    with pytest.raises(TypeError, match=r"unsupported operand type\(s\) for \|"):
+        model | 3
+    assert snapshot(model) == before
+
+
 def test_bad_samples_are_not_transformed():
     model = IncrementalPCA(2).fit(X)
     with pytest.raises(ValueError, match="X has 4 features, but IncrementalPCA is expecting 6"):

@@ -316,6 +316,35 @@ def test_strict_array_namespace(solver, film, exact):
     np.testing.assert_allclose(np.asarray(fields), back, atol=1e-9)
 
 
+def test_whitened_scores_stay_in_their_namespace(film, exact):
+    matrix = array_api_strict.asarray(film.values.reshape(T, -1))
+    model = IncrementalPCA(K, whiten=True).fit(matrix)
+    scores = model.transform(matrix)
+    assert isinstance(scores, type(matrix))
+    expected = (film.values.reshape(T, -1) - exact.mean) @ exact.components.T
+    expected = expected / np.sqrt(exact.explained_variance)
+    np.testing.assert_allclose(np.asarray(scores), expected, atol=1e-9)
+    with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
+        model.partial_fit(matrix[:0, :])
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        IncrementalPCA(K).partial_fit(matrix[0, :])
+
+
+def test_labelled_scores_of_a_plain_model(film, exact):
+    model = IncrementalPCA(K).fit(film.values.reshape(T, -1))
+    scores = xr.DataArray(
+        model.transform(film.values.reshape(T, -1)).T,
+        dims=("component", "time"),
+        coords={"time": film.coords["time"].values},
+    )
+    fields = model.inverse_transform(scores)
+    assert fields.dims == ("time", "feature")
+    assert np.array_equal(fields.coords["time"], film.coords["time"])
+    centred = film.values.reshape(T, -1) - exact.mean
+    back = centred @ exact.components.T @ exact.components + exact.mean
+    np.testing.assert_allclose(fields, back, atol=1e-9)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("solver", ["auto", "gram", "qr"])
 def test_device_arrays_stay_on_the_device(solver, film, exact):
