@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import time
 import warnings
-from pathlib import Path
 
 import joblib
 import numpy as np
+from _labelled import DATA, SERIES, SETS, STREAMS, load, stream, streamed
 from _table import Table, interleaved, machine
 from sklearn.ensemble import IsolationForest as Peer
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -24,12 +23,6 @@ from dask_exa._threads import thread_share
 from dask_exa.anomaly import IsolationForest
 from dask_exa.summaries import reservoir
 from dask_exa.summaries.reservoir import Sampling
-
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("DASK_EXA_TEST_DATA", ROOT.parent / "shared" / "data")) / "anomaly"
-SETS = ("annthyroid", "cover", "http", "mammography", "satellite", "shuttle", "smtp", "thyroid")
-STREAMS = ("shuttle", "mammography", "annthyroid", "satellite", "cover", "http")
-SERIES = ("skab", "nab_machine")
 
 
 def normal(n_samples: int, n_features: int = 16) -> np.ndarray:
@@ -138,11 +131,7 @@ def prequential(repeats: int) -> None:
                   "stream", *settings, "rows/s")  # fmt: skip
     means: dict[str, list[tuple[float, float]]] = {name: [] for name in settings}
     for name in (*STREAMS, *SERIES):
-        X, y = load(name)
-        order = np.arange(len(X))
-        if name in STREAMS:
-            order = np.random.default_rng(0).permutation(len(X))
-        X, y = X[order[:20_000]], y[order[:20_000]]
+        X, y = stream(name)
         begin = time.perf_counter()
         for setting, params in settings.items():
             found = []
@@ -155,22 +144,6 @@ def prequential(repeats: int) -> None:
         table.row(name, *cells, speed)
     table.row("mean", *["{:.3f}/{:.3f}".format(*np.mean(m, axis=0)) for m in means.values()], "")
     table.show()
-
-
-def streamed(model: IsolationForest, X: np.ndarray, batch: int = 256) -> np.ndarray:
-    """Return the scores that samples had before the model learnt from them."""
-    scores = np.full(len(X), -0.5)
-    for start in range(0, len(X), batch):
-        some = slice(start, start + batch)
-        if start:
-            scores[some] = model.score_samples(X[some])
-        model.partial_fit(X[some])
-    return scores
-
-
-def load(name: str) -> tuple[np.ndarray, np.ndarray]:
-    with np.load(DATA / f"{name}.npz") as file:
-        return file["X"].astype(np.float32), file["y"]
 
 
 TABLES = {f.__name__: f for f in (scoring, growth, skim, quality, prequential)}

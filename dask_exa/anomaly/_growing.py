@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from dask_exa import kernels
-from dask_exa._array import Array
+from dask_exa._array import Array, namespace
 from dask_exa._samples import Samples, flat_rows, is_dask
 from dask_exa.anomaly import _scoring
+from dask_exa.anomaly._detector import (
+    check_count,
+    check_forgetting_factor,
+    check_shared_parameters,
+)
 from dask_exa.kernels.forest import Forest
 from dask_exa.reduction.fold import fold
 from dask_exa.reduction.tree import tree
@@ -24,6 +29,8 @@ DEFAULT_SAMPLES = 256
 
 class ForestModel:
     """A forest that has grown, and what its scores are measured by."""
+
+    offset = -0.5
 
     def __init__(self, summary: Reservoir, n_features: int, score_by: str) -> None:
         self.max_samples = summary.members.shape[1]
@@ -37,14 +44,27 @@ class ForestModel:
             self.max_depth,
             with_density=dense,
         )
-        self.forest = _with_density(forest, density, summary.rows) if dense else forest
-        self.scale = mean_path(self.max_samples)
+        forest = _with_density(forest, density, summary.rows) if dense else forest
+        self.score_block = ForestScorer(forest, mean_path(self.max_samples))
         self._rows = summary.rows
 
     @functools.cached_property
     def kept_scores(self) -> np.ndarray:
         """Scores of all rows that the trees have grown from."""
-        return _scoring.score(Samples(self._rows), self.forest, self.scale)
+        return self.score_block(self._rows)
+
+
+class ForestScorer(NamedTuple):
+    """Scores ``-2 ** (-mean leaf / scale)`` by a forest."""
+
+    forest: Forest
+    scale: float
+    """The mean depth of samples that are like all others; 0 where there was one sample only."""
+
+    def __call__(self, X: Array) -> Array:
+        """Return the scores (n_samples,) of samples (n_samples, n_features)."""
+        paths = kernels.mean_leaves(X, self.forest)
+        return -(2 ** -(paths / self.scale if self.scale else namespace(paths).ones_like(paths)))
 
 
 def learn(params: Any, samples: Samples, sample_weight: Any, start: Reservoir | None) -> Reservoir:
@@ -97,8 +117,8 @@ def count_features(max_features: int | float, n_features: int) -> int:
 
 def check_parameters(params: Any, n_features: int) -> None:
     """Raise ValueError or TypeError for parameters that make no sense."""
-    _check_count("n_estimators", params.n_estimators)
-    _check_count("stream", params.stream, least=0)
+    check_count("n_estimators", params.n_estimators)
+    check_count("stream", params.stream, least=0)
     if params.max_samples != "auto":
         _check_count_or_share("max_samples", params.max_samples)
     _check_count_or_share("max_features", params.max_features)
@@ -107,11 +127,8 @@ def check_parameters(params: Any, n_features: int) -> None:
             f"max_features={params.max_features} is more than the {n_features} features of X; "
             "lower it, or give a share."
         )
-    check_contamination(params.contamination)
-    if not 0 < params.forgetting_factor <= 1:
-        raise ValueError(f"forgetting_factor={params.forgetting_factor!r} must be in (0, 1].")
-    if params.nan not in ("score", "raise"):
-        raise ValueError(f"nan={params.nan!r} is neither 'score' nor 'raise'.")
+    check_shared_parameters(params)
+    check_forgetting_factor(params.forgetting_factor)
     if params.score_by not in ("path", "path+density"):
         raise ValueError(f"score_by={params.score_by!r} is neither 'path' nor 'path+density'.")
     for name in ("bootstrap", "warm_start"):
@@ -122,29 +139,15 @@ def check_parameters(params: Any, n_features: int) -> None:
             )
 
 
-def check_contamination(contamination: Any) -> None:
-    """Raise ValueError for a share of outliers that is neither "auto" nor in (0, 0.5]."""
-    is_number = isinstance(contamination, float | int | np.number)
-    if contamination != "auto" and not (is_number and 0 < contamination <= 0.5):
-        raise ValueError(f"contamination={contamination!r} must be 'auto' or in (0, 0.5].")
-
-
 def _with_density(forest: Forest, density: np.ndarray, rows: np.ndarray) -> Forest:
     """Add to the paths how much denser than the mean of all kept rows a leaf is."""
     mean = kernels.mean_leaves(rows, forest._replace(leaf=density)).mean()
     return forest._replace(leaf=(forest.leaf + (density - mean)).astype(np.float32))
 
 
-def _check_count(name: str, value: Any, *, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}={value!r} must be an int of at least {least}.")
-    if value < least:
-        raise ValueError(f"{name}={value!r} must be an int of at least {least}.")
-
-
 def _check_count_or_share(name: str, value: Any) -> None:
     if not isinstance(value, float | np.floating):
-        _check_count(name, value)
+        check_count(name, value)
     elif not 0 < value <= 1:
         raise ValueError(f"{name}={value!r} must be a count or a share in (0, 1].")
 

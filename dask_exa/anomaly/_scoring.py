@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import xarray as xr
 
-from dask_exa import kernels
 from dask_exa._array import Array, namespace
 from dask_exa._samples import Samples, flatten, is_dask
-from dask_exa.kernels import forest as forests
-from dask_exa.kernels.forest import Forest
 
 
-def score(samples: Samples, forest: Forest, scale: float) -> Any:
-    """Return ``-2 ** (-mean leaf / scale)`` of samples, shape (sample axes …).
+def score(samples: Samples, score_block: Callable[[Array], Array]) -> Any:
+    """Return one score per sample, shape (sample axes …).
 
     Parameters
     ----------
     samples : Samples
         Lazy ones give a lazy result with the same chunks of samples.
-    forest : Forest
-    scale : float
-        The mean depth of samples that are like all others; 0 where there was one sample only.
+    score_block : callable
+        Scores (n_samples,) of samples (n_samples, n_features) in memory. It is in the graph once,
+        pickled, and sent to the workers that have samples.
     """
     X, a = samples.array, samples.n_sample_axes
     if not samples.is_lazy:
-        return _score_block(X, forest, scale)
+        return score_block(X)
     X = X.rechunk(dict.fromkeys(range(a, X.ndim), -1))
-    packed = da.from_array(forests.pack(forest), chunks=-1)
+    packed = da.from_array(np.frombuffer(pickle.dumps(score_block), dtype=np.uint8), chunks=-1)
     axes = tuple(range(X.ndim))
     return da.blockwise(
         _score_chunk,
@@ -38,9 +37,8 @@ def score(samples: Samples, forest: Forest, scale: float) -> Any:
         X,
         axes,
         packed,
-        tuple(range(X.ndim, X.ndim + packed.ndim)),
+        (X.ndim,),
         concatenate=True,
-        scale=scale,
         n_sample_axes=a,
         dtype=np.float64,
         meta=np.empty((0,) * a),
@@ -83,12 +81,7 @@ def refuse_non_finite(X: Array) -> None:
         )
 
 
-def _score_block(X: Array, forest: Forest, scale: float) -> Array:
-    paths = kernels.mean_leaves(X, forest)
-    xp = namespace(paths)
-    return -(2 ** -(paths / scale if scale else xp.ones_like(paths)))
-
-
-def _score_chunk(X: Array, packed: np.ndarray, scale: float, n_sample_axes: int) -> Array:
+def _score_chunk(X: Array, packed: np.ndarray, n_sample_axes: int) -> Array:
     shape = X.shape[:n_sample_axes]
-    return _score_block(flatten(X, n_sample_axes), forests.unpack(packed), scale).reshape(shape)
+    score_block = pickle.loads(packed.tobytes())
+    return score_block(flatten(X, n_sample_axes)).reshape(shape)

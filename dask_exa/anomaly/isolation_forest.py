@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from sklearn.base import OutlierMixin
-
 from dask_exa._samples import Samples
 from dask_exa._state import Fitted, State
-from dask_exa.anomaly import _growing, _scoring
+from dask_exa.anomaly import _growing
+from dask_exa.anomaly._detector import AnomalyDetector
 from dask_exa.anomaly._growing import ForestModel
-from dask_exa.base import MergeableEstimator
 from dask_exa.summaries import Summary, reservoir
 
 
-class IsolationForest(OutlierMixin, MergeableEstimator):
+class IsolationForest(AnomalyDetector):
     """Anomalies are what random cuts separate early from everything else.
 
     A drop-in for `sklearn.ensemble.IsolationForest` whose fitted state merges. The state is, for
@@ -76,6 +73,8 @@ class IsolationForest(OutlierMixin, MergeableEstimator):
 
     Notes
     -----
+    `score_samples` is ``-2 ** (-mean path / c(max_samples_))``, in (-1, 0).
+
     The state is at most ``n_estimators * max_samples`` rows in float32, whatever was seen. Weights
     count as repetitions.
 
@@ -135,50 +134,6 @@ class IsolationForest(OutlierMixin, MergeableEstimator):
         self.score_by = score_by
         self.nan = nan
         self.sample_dims = sample_dims
-
-    @property
-    def offset_(self) -> float:
-        """Score below which samples are flagged."""
-        self._refuse_unfitted("offset_")
-        _growing.check_contamination(self.contamination)
-        if isinstance(self.contamination, str):  # "auto"
-            return -0.5
-        return float(np.percentile(self._model.kept_scores, 100.0 * self.contamination))
-
-    def score_samples(self, X: Any) -> Any:
-        """Return the opposite of the anomaly score, ``-2 ** (-mean path / c(max_samples_))``.
-
-        Parameters
-        ----------
-        X : array of shape (n_samples, n_features), or labelled array
-
-        Returns
-        -------
-        array of shape (n_samples,), float64
-            In (-1, 0), the lower the more abnormal. Lazy for Dask, labelled for xarray.
-        """
-        model = self._model
-        samples = self._validate(X, reset=False, finite=self.nan == "raise")
-        return _scoring.label(_scoring.score(samples, model.forest, model.scale), samples)
-
-    def decision_function(self, X: Any) -> Any:
-        """Return ``score_samples(X) - offset_``: negative for outliers."""
-        return self.score_samples(X) - self.offset_
-
-    def predict(self, X: Any) -> Any:
-        """Return -1 for outliers and 1 for inliers, in the kind of `X`."""
-        return _scoring.verdict(self.decision_function(X))
-
-    def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn what kinds of data the estimator takes."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self.nan == "score"
-        return tags
-
-    def _refuse_unfitted(self, name: str) -> State:
-        if not self._is_fitted():
-            raise AttributeError(f"This IsolationForest has no {name} before it is fitted.")
-        return self._state
 
     def _learn(self, samples: Samples, sample_weight: Any, start: Summary | None) -> Summary:
         _growing.check_parameters(self, samples.n_features)

@@ -29,27 +29,6 @@ class Forest(NamedTuple):
     """Shape (n_trees, n_leaves), float32: what a sample is worth that ends there."""
 
 
-def pack(forest: Forest) -> np.ndarray:
-    """Return a forest as one array of shape (4, n_trees, n_leaves), uint32, to send it around.
-
-    Examples
-    --------
-    >>> stump = blank(1, 1)
-    >>> unpack(pack(stump)).threshold.shape
-    (1, 16)
-    """
-    as_bits = forest._replace(missing_left=forest.missing_left.astype(np.uint32))
-    return np.stack([np.ascontiguousarray(field).view(np.uint32) for field in as_bits])
-
-
-def unpack(packed: np.ndarray) -> Forest:
-    """Return the forest that `pack` packed."""
-    feature, threshold, missing_left, leaf = np.ascontiguousarray(packed)
-    return Forest(
-        feature, threshold.view(np.float32), missing_left.astype(np.uint8), leaf.view(np.float32)
-    )
-
-
 def blank(n_trees: int, max_depth: int) -> Forest:
     """Return a forest that sends every sample to the left and is worth nothing."""
     shape = (n_trees, 1 << max(max_depth, TOP_LEVELS))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from dask_exa import kernels
 from dask_exa._array import to_host
+from dask_exa.kernels._centering import _center
 from dask_exa.testing.strategies import matrices
 from dask_exa.testing.strategies import sample_weights as weights
 from tests import naive
@@ -37,7 +38,7 @@ def assert_centred(center, X, w, columns, asarray=np.asarray):
     np.testing.assert_allclose(to_host(out), rows, rtol=1e-15, atol=4 * digits * roots.max())
 
 
-@pytest.mark.parametrize("center", [kernels.center, kernels._center])
+@pytest.mark.parametrize("center", [kernels.center, _center])
 @given(data=st.data())
 def test_centres_as_the_oracle_does(center, data):
     X = data.draw(matrices())
@@ -67,7 +68,7 @@ def test_out_may_be_a_part_of_a_stack():
     assert np.array_equal(stack[[0, 11]], np.full((2, 4), 7.0))
 
 
-@pytest.mark.parametrize("center", [kernels.center, kernels._center])
+@pytest.mark.parametrize("center", [kernels.center, _center])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_non_finite_values_show_in_their_moment_and_in_no_other(center, bad):

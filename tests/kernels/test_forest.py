@@ -123,12 +123,6 @@ def test_neither_threads_nor_the_cut_into_blocks_show(n_features):
     np.testing.assert_array_equal(kernels.mean_leaves(rows.astype(np.float64), forest), together)
 
 
-def test_packing_loses_nothing():
-    forest, _ = kernels.grow_trees(data(40), np.arange(40)[None], SEED, 4, 6)
-    for actual, expected in zip(forests.unpack(forests.pack(forest)), forest, strict=True):
-        np.testing.assert_array_equal(actual, expected)
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("missing", [0.0, 0.1])
 @pytest.mark.parametrize("max_depth", [8, 14])
