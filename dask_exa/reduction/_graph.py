@@ -275,6 +275,16 @@ def fetch(handles: Sequence[Any]) -> list[Any]:
     return list(handles)
 
 
+def settle(handles: Sequence[Any]) -> list[Any]:
+    """Wait for the values behind the results of `Graph.run`, and raise the first error."""
+    if handles and _is_future(handles[0]):
+        sys.modules["distributed"].wait(list(handles))
+        for handle in handles:
+            if handle.status != "finished":
+                handle.result()
+    return list(handles)
+
+
 def _is_future(value: Any) -> bool:
     distributed = sys.modules.get("distributed")
     return distributed is not None and isinstance(value, distributed.Future)
