@@ -62,6 +62,27 @@ def read_parameters(path, **changes):
     return Tokam2DParameters(**(fields | changes))
 
 
+def read_time_step(folder):
+    """Return the time step of the run in a folder, or None where no file beside its fields has it.
+
+    Parameters
+    ----------
+    folder : path_like
+        With ``user_inputs.h5``, as the code leaves it, or the YAML file that it was started with.
+
+    Returns
+    -------
+    float or None
+        In 1/Omega_ci.
+    """
+    folder = Path(folder)
+    written = folder / "user_inputs.h5"
+    if written.is_file():
+        return _clock(_read_hdf5(written))["time_step"]
+    found = {_clock(_read_yaml(path))["time_step"] for path in folder.glob("*.yaml")} - {None}
+    return found.pop() if len(found) == 1 else None
+
+
 def _read_hdf5(path):
     with h5py.File(path) as file:
         return {
@@ -74,7 +95,8 @@ def _read_yaml(path):
     import yaml  # comes with Dask
 
     sections = yaml.safe_load(path.read_text())
-    return {name: value for section in sections.values() for name, value in section.items()}
+    parts = sections.values() if isinstance(sections, dict) else ()
+    return {name: value for part in parts if isinstance(part, dict) for name, value in part.items()}
 
 
 def _rows(values, prefix, names):
@@ -92,7 +114,7 @@ def _gaussians(values, prefix):
     )
 
 
-def _grid_and_time(values, changes):
+def _clock(values):
     step, steps, interval = (
         None if values.get(key) is None else float(values[key])
         for key in ("dt_rk4", "rk4_per_diag", "dt_diag")
@@ -101,7 +123,11 @@ def _grid_and_time(values, changes):
         step = interval / steps
     if steps is None and interval is not None and step is not None:
         steps = round(interval / step)
-    clock = {"time_step": step, "rk4_steps_per_frame": steps} | changes
+    return {"time_step": step, "rk4_steps_per_frame": steps}
+
+
+def _grid_and_time(values, changes):
+    clock = _clock(values) | changes
     for name in ("time_step", "rk4_steps_per_frame"):
         if clock[name] is None:
             raise ValueError(

@@ -140,7 +140,7 @@ def state_from_fields(fields, parameters):
     return Tokam2DState(parameters, spectrum, timestep, time - timestep * parameters.frame_interval)
 
 
-def to_frame(values, grid, time, timestep, attributes):
+def to_frame(values, grid, time, timestep, time_step, attributes):
     """Return the fields of one output as a data set.
 
     Parameters
@@ -149,6 +149,7 @@ def to_frame(values, grid, time, timestep, attributes):
     grid : SpectralGrid
     time : float
     timestep : int
+    time_step : float
     attributes : dict
 
     Returns
@@ -164,5 +165,6 @@ def to_frame(values, grid, time, timestep, attributes):
         "x": ("x", grid.x, {"units": "rho_s"}),
         "time": ((), time, {"units": "1/Omega_ci"}),
         "timestep": ((), timestep, {"long_name": "number of the output frame"}),
+        "dt": ((), time_step, {"units": "1/Omega_ci", "long_name": "time step of the solver"}),
     }
     return xr.Dataset(variables, coords=coordinates, attrs=attributes)

@@ -261,7 +261,8 @@ class Tokam2D:
 
     def _frame(self, values, label):
         attributes = {"model": self.parameters.model, **label}
-        return to_frame(values, self._grid, self.time, self.timestep, attributes)
+        time_step = self.parameters.time_step
+        return to_frame(values, self._grid, self.time, self.timestep, time_step, attributes)
 
     def growth_rate(self, kx, ky):
         """Return the fastest growing linear eigenvalue about a uniform state.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import dask.array as da
@@ -85,6 +86,7 @@ def stream_arrays(
     chunks: Any = None,
     variables: Sequence[str] | None = None,
     close: Callable[[], Any] | None = None,
+    constants: Mapping[str, Any] = MappingProxyType({}),
 ) -> Stream:
     """Return the steps of stored arrays that share a time axis.
 
@@ -97,6 +99,8 @@ def stream_arrays(
     chunks, variables
         As for `open_stream`.
     close : callable, optional
+    constants : mapping of str to coordinate, optional
+        Scalar coordinates that every step gets.
 
     Returns
     -------
@@ -129,7 +133,7 @@ def stream_arrays(
     def read(start: int) -> Iterator[xr.Dataset]:
         for position in range(start, n_steps):
             data = {_variable(s): _frame(s, dims[s.name], position, chunks) for s in chosen}
-            yield xr.Dataset(data, coords={**labels, **clock(position)})
+            yield xr.Dataset(data, coords={**labels, **constants, **clock(position)})
 
     names = tuple(_variable(stored) for stored in chosen)
     return Stream(read, name=name, sizes=sizes, variables=names, n_steps=n_steps, close=close)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import h5py
 
+from dask_exa.datasets._tokam2d_inputs import read_time_step
 from dask_exa.inputs import hdf5
 from dask_exa.inputs.arrays import StoredArray, stream_arrays
 from dask_exa.inputs.stream import Stream
@@ -40,6 +42,9 @@ def recognise(source: str) -> bool:
 def open_fields(source: str, *, chunks: Any = None, variables: Any = None) -> Stream:
     """Open the fields of a run: (y, x) in rho_s, time in 1/Omega_ci.
 
+    Where the parameters of the run lie beside its fields, every step has the time step of the
+    solver as its coordinate ``dt``.
+
     Parameters
     ----------
     source : str
@@ -64,10 +69,19 @@ def open_fields(source: str, *, chunks: Any = None, variables: Any = None) -> St
             chunks=chunks,
             variables=FIELDS if variables is None else variables,
             close=file.close,
+            constants=_solver_clock(source),
         )
     except BaseException:
         file.close()
         raise
+
+
+def _solver_clock(source: str) -> dict[str, Any]:
+    time_step = read_time_step(Path(source).parent)
+    if time_step is None:
+        return {}
+    attributes = {"units": _UNITS["time"], "long_name": "time step of the solver"}
+    return {"dt": ((), time_step, attributes)}
 
 
 def _with_units(stored: StoredArray) -> StoredArray:

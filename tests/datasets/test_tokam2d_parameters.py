@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dask_exa.datasets import Injection, Tokam2D, Tokam2DParameters, Wave, read_parameters
+from dask_exa.datasets._tokam2d_inputs import read_time_step
 
 
 @pytest.mark.parametrize(
@@ -124,3 +125,23 @@ def test_restarted_run_is_for_from_fields(tmp_path):
     with pytest.warns(UserWarning, match="first_run.*Tokam2D.from_fields"):
         parameters = read_parameters(path)
     assert parameters.background_density == 0.0
+
+
+def test_time_step_is_found_beside_the_fields(tmp_path):
+    assert read_time_step(tmp_path) is None
+    (tmp_path / "run.yaml").write_text("time:\n  dt_diag: 63\n  rk4_per_diag: 21\n")
+    assert read_time_step(tmp_path) == 3.0
+    (tmp_path / "notes.yaml").write_text("- a list\n")
+    assert read_time_step(tmp_path) == 3.0
+    (tmp_path / "other.yaml").write_text("time:\n  dt_rk4: 2\n")
+    assert read_time_step(tmp_path) is None
+    with h5py.File(tmp_path / "user_inputs.h5", "w") as file:
+        file["dt_rk4"] = 0.5
+    assert read_time_step(tmp_path) == 0.5
+
+
+def test_time_step_of_real_runs(shared_data):
+    found = {
+        run: read_time_step(shared_data / "tokam2d" / run) for run in ("sol", "sol_crash", "hw")
+    }
+    assert found == {"sol": 1.0, "sol_crash": 3.0, "hw": 0.03}
