@@ -33,17 +33,24 @@ class State:
         self.params = params
         self.dtype = np.dtype(dtype)
         self.labels = labels
+        self.earlier_model: Any = None
+        """What was derived from a state that was extended to this one; where `follow` was told."""
         self._model: Any = None
+
+    def follow(self, earlier: State) -> None:
+        """Keep what was derived from the state that this one extends, as a start for its own."""
+        self.earlier_model = earlier._model or earlier.earlier_model
 
     def model(self, finalize: Any) -> Any:
         """Return ``finalize(self)``, remembered."""
         if self._model is None:
             self._model = finalize(self)
+            self.earlier_model = None
         return self._model
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without what can be derived again."""
-        return {**self.__dict__, "_model": None}
+        return {**self.__dict__, "_model": None, "earlier_model": None}
 
 
 class Fitted:

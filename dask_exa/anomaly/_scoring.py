@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ import xarray as xr
 
 from dask_exa._array import Array, namespace
 from dask_exa._samples import Samples, flatten, is_dask
+from dask_exa.summaries import Reducer, Summary
 
 
 def score(samples: Samples, score_block: Callable[[Array], Array]) -> Any:
@@ -79,6 +81,30 @@ def refuse_non_finite(X: Array) -> None:
             f"X contains NaN or infinity, first in row {first}; drop or fill such samples, or "
             "take nan='score', which lets them pass."
         )
+
+
+def refusing(reducer: Reducer) -> Reducer:
+    """Return a reducer that raises ValueError where samples have NaN or infinity in them."""
+    return Reducer(
+        functools.partial(_summarize_finite, reducer=reducer),
+        reducer.merge,
+        functools.partial(_extend_finite, reducer=reducer),
+        functools.partial(_located_refusing, reducer=reducer),
+    )
+
+
+def _summarize_finite(X: Array, weight: Array | None, reducer: Reducer) -> Summary:
+    refuse_non_finite(X)
+    return reducer.summarize(X, weight)
+
+
+def _extend_finite(summary: Summary, X: Array, weight: Array | None, reducer: Reducer) -> Summary:
+    refuse_non_finite(X)
+    return reducer.absorb(summary, X, weight)
+
+
+def _located_refusing(row: int, reducer: Reducer) -> Reducer:
+    return refusing(reducer.at(row))
 
 
 def _score_chunk(X: Array, packed: np.ndarray, n_sample_axes: int) -> Array:

@@ -7,9 +7,9 @@ from typing import Any
 
 from dask_exa._samples import Samples
 from dask_exa._state import Fitted, State
-from dask_exa.anomaly import _growing
+from dask_exa.anomaly import _growing, _learning
 from dask_exa.anomaly._detector import AnomalyDetector
-from dask_exa.anomaly._growing import ForestModel
+from dask_exa.anomaly._growing import ForestModel, Growth
 from dask_exa.summaries import Summary, reservoir
 
 
@@ -46,8 +46,8 @@ class IsolationForest(AnomalyDetector):
     warm_start : bool, default=False
         Kept for scikit-learn; use `partial_fit` to learn more.
     forgetting_factor : float in (0, 1], default=1.0
-        Weight of a sample relative to the next one, for streams that drift. Independent of how
-        the stream is cut into batches.
+        Weight of a sample relative to the next one, for streams that drift; take 1 - 1/1024 for
+        those that switch source. Independent of how the stream is cut into batches.
     stream : int, default=0
         Number of the stream of samples, for instance the MPI rank. Models that are to be merged
         sample independently of each other if their streams, or their seeds, differ. Otherwise a
@@ -55,6 +55,17 @@ class IsolationForest(AnomalyDetector):
     score_by : {"path", "path+density"}, default="path"
         ``path+density`` adds to the length of every path how much denser than the mean of the
         kept rows its end is, in the logarithm.
+    extended : bool, default=False
+        Cut along several features at once, obliquely, instead of one at a time (extended isolation
+        forest). Sees outliers between features; see the notes.
+    extension_level : int, optional
+        Features that an oblique cut involves beyond the first one; all of them by default.
+    regrow : float in (0, 1], default=1.0
+        Share of the trees that grow anew, at most, when scores are asked for after more was
+        learnt. Trees whose rows have not changed never do; with 1.0 all others do. Less is for
+        young or forgetful streams that are scored after every batch: their trees take turns and
+        lag behind what they have kept, so that scores depend on when they were asked for. `fit`,
+        `merge`, `forget` and storage start from trees that are all fresh.
     nan : {"score", "raise"}, default="score"
         ``score`` lets NaN and infinite values pass, in learning and scoring alike: NaN goes the
         way of most samples, as in scikit-learn, infinity to its end. ``raise`` refuses them,
@@ -75,13 +86,21 @@ class IsolationForest(AnomalyDetector):
     -----
     `score_samples` is ``-2 ** (-mean path / c(max_samples_))``, in (-1, 0).
 
+    Oblique cuts are hyperplanes through a random point of a node's box, with a normal that is
+    isotropic in units of each feature's standard deviation in the node: as published, but for
+    these units, without which features of large scale decide alone (ROC-AUC on annthyroid .65
+    instead of .87). A missing value counts as the mean of its feature in the tree's rows, values
+    beyond 2**96 as that. Scoring takes three to four times as long as with straight cuts where
+    two features are involved, twelve times where all of 16 are.
+
     The state is at most ``n_estimators * max_samples`` rows in float32, whatever was seen. Weights
     count as repetitions.
 
     References
     ----------
-    F. T. Liu, K. M. Ting, Z.-H. Zhou, "Isolation forest", ICDM 2008. For the samples see
-    `dask_exa.summaries.reservoir`.
+    F. T. Liu, K. M. Ting, Z.-H. Zhou, "Isolation forest", ICDM 2008. S. Hariri, M. Carrasco Kind,
+    R. J. Brunner, "Extended isolation forest", IEEE Transactions on Knowledge and Data
+    Engineering 33(4), 2021. For the samples see `dask_exa.summaries.reservoir`.
 
     Examples
     --------
@@ -100,7 +119,15 @@ class IsolationForest(AnomalyDetector):
 
     max_samples_ = Fitted("Rows that every tree has kept.")
 
-    _state_params = ("n_estimators", "max_samples", "max_features", "forgetting_factor", "score_by")
+    _state_params = (
+        "n_estimators",
+        "max_samples",
+        "max_features",
+        "forgetting_factor",
+        "score_by",
+        "extended",
+        "extension_level",
+    )
 
     def __init__(
         self,
@@ -117,6 +144,9 @@ class IsolationForest(AnomalyDetector):
         forgetting_factor: float = 1.0,
         stream: int = 0,
         score_by: str = "path",
+        extended: bool = False,
+        extension_level: int | None = None,
+        regrow: float = 1.0,
         nan: str = "score",
         sample_dims: Any = None,
     ) -> None:
@@ -132,12 +162,21 @@ class IsolationForest(AnomalyDetector):
         self.forgetting_factor = forgetting_factor
         self.stream = stream
         self.score_by = score_by
+        self.extended = extended
+        self.extension_level = extension_level
+        self.regrow = regrow
         self.nan = nan
         self.sample_dims = sample_dims
 
+    def _absorb(self, samples: Samples, sample_weight: Any) -> None:
+        before = self.__dict__.get("_state")
+        super()._absorb(samples, sample_weight)
+        if before is not None:
+            self._state.follow(before)
+
     def _learn(self, samples: Samples, sample_weight: Any, start: Summary | None) -> Summary:
-        _growing.check_parameters(self, samples.n_features)
-        return _growing.learn(self, samples, sample_weight, start)
+        _learning.check_parameters(self, samples.n_features)
+        return _learning.learn(self, samples, sample_weight, start)
 
     def _merge_summaries(self, summaries: Sequence[Summary], dtype: str) -> Summary:
         return reservoir.merge(summaries)
@@ -147,4 +186,6 @@ class IsolationForest(AnomalyDetector):
 
     def _finalize(self, state: State) -> ForestModel:
         n_features = _growing.count_features(self.max_features, self.n_features_in_)
-        return ForestModel(state.summary, n_features, self.score_by)
+        n_cut = _growing.count_cut(self.extended, self.extension_level, n_features)
+        growth = Growth(n_features, n_cut, self.score_by == "path+density")
+        return ForestModel(state.summary, growth, self.regrow, state.earlier_model)

@@ -1,11 +1,31 @@
 """Numeric kernels in twins, Numba and CuPy, with one signature; the array decides which runs.
 
 Arrays that neither twin takes (other namespaces, Fortran order) go through the array API. Every
-family has one private module here that dispatches: `_centering`, `_reservoir`, `_isolation`.
+family has one private module here that dispatches: `_centering`, `_reservoir`, `_isolation`,
+`_extremes`, `_half_space`, `_online`.
 """
 
 from dask_exa.kernels._centering import center
-from dask_exa.kernels._isolation import grow_trees, mean_leaves
-from dask_exa.kernels._reservoir import draw_keys
+from dask_exa.kernels._extremes import draw_exponentials, moving_mean, sample_above
+from dask_exa.kernels._half_space import grow_half_spaces, leaf_counts, leaf_scores
+from dask_exa.kernels._isolation import grow_oblique_trees, grow_trees, mean_leaves
+from dask_exa.kernels._online import forget_rows, learn_rows, read_online
+from dask_exa.kernels._reservoir import draw_keys, keep_rows
 
-__all__ = ["center", "draw_keys", "grow_trees", "mean_leaves"]
+__all__ = [
+    "center",
+    "draw_exponentials",
+    "draw_keys",
+    "forget_rows",
+    "grow_half_spaces",
+    "grow_oblique_trees",
+    "grow_trees",
+    "keep_rows",
+    "leaf_counts",
+    "leaf_scores",
+    "learn_rows",
+    "mean_leaves",
+    "moving_mean",
+    "read_online",
+    "sample_above",
+]

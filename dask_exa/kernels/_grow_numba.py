@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
@@ -13,7 +14,7 @@ from dask_exa.kernels.forest import Forest, blank
 
 _TREES = 16
 _LARGEST = float(np.finfo(np.float32).max)
-_THIN = 1e-3
+THIN = 1e-3
 """A part that is thinner than this share of its node counts as if it were this thick."""
 _GROWTH = 0x67726F77
 """Keeps the draws of the trees apart from those of the samples they grow from."""
@@ -22,23 +23,44 @@ _GROWTH = 0x67726F77
 def grow_trees(
     rows: np.ndarray,
     members: np.ndarray,
+    trees: np.ndarray,
     seed: int,
     n_features: int,
     max_depth: int,
     with_density: bool,
 ) -> tuple[Forest, np.ndarray]:
     """See `dask_exa.kernels.grow_trees`."""
-    forest = blank(members.shape[0], max_depth)
+    forest, seeds = blank(trees.size, max_depth), growth_seeds(seed, trees)
+    fixed = n_features, max_depth
+    return grow_groups(_grow, _TREES, rows, members, seeds, fixed, forest, with_density)
+
+
+def grow_groups(
+    kernel: Any,
+    size: int,
+    rows: np.ndarray,
+    members: np.ndarray,
+    seeds: np.ndarray,
+    fixed: tuple[int, int],
+    forest: Any,
+    with_density: bool,
+) -> tuple[Any, np.ndarray]:
+    """Let a compiled kernel fill a blank forest, on threads over groups of trees."""
     density = np.zeros_like(forest.leaf[:, : None if with_density else 0])
-    seeds = tree_seeds(np.uint64(seed), np.uint64(_GROWTH), members.shape[0])
 
     def grow(first: int) -> None:
-        some = slice(first, first + _TREES)
+        some = slice(first, first + size)
         out = [field[some] for field in (*forest, density)]
-        _grow(rows, members[some], seeds[some], n_features, max_depth, *out)
+        kernel(rows, members[some], seeds[some], *fixed, *out)
 
-    map_threads(grow, range(0, members.shape[0], _TREES))
+    map_threads(grow, range(0, seeds.size, size))
     return forest, density
+
+
+def growth_seeds(seed: int, trees: np.ndarray) -> np.ndarray:
+    """Return the seeds of the trees of these numbers."""
+    n_trees = int(trees.max(initial=-1)) + 1
+    return tree_seeds(np.uint64(seed), np.uint64(_GROWTH), n_trees)[trees]
 
 
 @numba.njit(nogil=True, cache=True)
@@ -50,7 +72,7 @@ def _grow(
     index, values = np.empty(n_kept, np.int64), np.empty(n_kept, np.float32)
     for i in range(members.shape[0]):
         index[:] = members[i]
-        _choose_features(seeds[i], some, n_features)
+        choose_features(seeds[i], some, n_features)
         _grow_tree(
             rows, index, values, seeds[i], some[:n_features], max_depth,
             feature[i], threshold[i], missing_left[i], leaf[i], density[i],
@@ -58,7 +80,8 @@ def _grow(
 
 
 @numba.njit(nogil=True, cache=True)
-def _choose_features(seed, some, n_features):  # pragma: no cover  (compiled)
+def choose_features(seed, some, n_features):  # pragma: no cover  (compiled)
+    """Put the features that a tree may use first."""
     some[:] = np.arange(some.size)
     if n_features < some.size:
         for j in range(n_features):
@@ -70,7 +93,6 @@ def _choose_features(seed, some, n_features):  # pragma: no cover  (compiled)
 def _grow_tree(
     rows, index, values, seed, some, max_depth, feature, threshold, missing_left, leaf, density
 ):  # pragma: no cover  (compiled)
-    n_leaves = leaf.size
     stack = np.empty((max_depth + 2, 4), dtype=np.int64)
     stack[0] = (1, 0, index.size, 0)
     log_density = np.zeros(max_depth + 2)
@@ -85,13 +107,7 @@ def _grow_tree(
                 rows, index, values, start, end, drawn(seed, node), some
             )
         if middle == start:
-            low = high = node
-            while low < n_leaves:
-                low, high = 2 * low, 2 * high + 1
-            worth = np.float32(depth + _mean_path(end - start))
-            leaf[low - n_leaves : high + 1 - n_leaves] = worth
-            if density.size > 0:
-                density[low - n_leaves : high + 1 - n_leaves] = dense
+            fill_leaves(node, end - start, depth, dense, leaf, density)
         else:
             stack[height] = (2 * node + 1, middle, end, depth + 1)
             stack[height + 1] = (2 * node, start, middle, depth + 1)
@@ -100,6 +116,18 @@ def _grow_tree(
                 log_density[height] = dense + math.log((end - middle) / count / (1 - share))
                 log_density[height + 1] = dense + math.log((middle - start) / count / share)
             height += 2
+
+
+@numba.njit(nogil=True, cache=True)
+def fill_leaves(node, count, depth, dense, leaf, density):  # pragma: no cover  (compiled)
+    """End a branch: all leaves below a node are worth the same."""
+    low = high = node
+    while low < leaf.size:
+        low, high = 2 * low, 2 * high + 1
+    some = slice(low - leaf.size, high + 1 - leaf.size)
+    leaf[some] = depth + _mean_path(count)
+    if density.size > 0:
+        density[some] = dense
 
 
 @numba.njit(nogil=True, cache=True)
@@ -125,7 +153,7 @@ def _split(rows, index, values, start, end, base, some):  # pragma: no cover  (c
         if n_missing == 0:
             to_left = middle - start > end - middle
         share = (cut - low) / (high - low) if low < high else 0.5
-        return middle, np.uint32(chosen), cut, np.uint8(to_left), min(max(share, _THIN), 1 - _THIN)
+        return middle, np.uint32(chosen), cut, np.uint8(to_left), min(max(share, THIN), 1 - THIN)
     return start, np.uint32(0), np.float32(np.inf), np.uint8(1), 0.5
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from dask_exa._array import Array, is_cupy, to_host
-from dask_exa.kernels.forest import Forest
+from dask_exa.kernels.forest import Forest, ObliqueForest
 
 
 def grow_trees(
@@ -15,6 +17,7 @@ def grow_trees(
     n_features: int,
     max_depth: int,
     *,
+    trees: Any = None,
     with_density: bool = False,
 ) -> tuple[Forest, Any]:
     """Grow one isolation tree from every row of `members`.
@@ -34,6 +37,8 @@ def grow_trees(
     n_features : int
         Features, drawn anew for each tree, that it may use.
     max_depth : int
+    trees : array of shape (n_trees,), int, optional
+        The number of every tree, which decides its draws; by default they are counted.
     with_density : bool, default=False
 
     Returns
@@ -50,17 +55,63 @@ def grow_trees(
     """
     from dask_exa.kernels._grow_numba import grow_trees as twin
 
-    return twin(rows, members, seed, n_features, max_depth, with_density)
+    trees = np.arange(members.shape[0]) if trees is None else trees
+    return twin(rows, members, trees, seed, n_features, max_depth, with_density)
 
 
-def mean_leaves(X: Array, forest: Forest) -> Array:
+def grow_oblique_trees(
+    rows: Any,
+    members: Any,
+    seed: int,
+    n_features: int,
+    max_depth: int,
+    n_cut: int,
+    *,
+    trees: Any = None,
+    with_density: bool = False,
+) -> tuple[ObliqueForest, Any]:
+    """Grow isolation trees whose nodes cut along several features at once.
+
+    A node draws a hyperplane: the features that it cuts, among those that vary in it; a normal
+    that is isotropic where every feature is divided by its standard deviation in the node; a
+    point of the node's bounding box. The cut may leave one part empty; a sample that comes there
+    later is isolated at once. A missing value counts as the mean of the finite values of its
+    feature in the tree's rows; values beyond `dask_exa.kernels.forest.BOUND` count as that. There
+    is one twin, on the host.
+
+    Parameters
+    ----------
+    rows, members, seed, n_features, max_depth, trees, with_density
+        As in `grow_trees`.
+    n_cut : int
+        Features that a node cuts, at most `n_features`.
+
+    Returns
+    -------
+    forest : ObliqueForest
+    density : array
+        As in `grow_trees`. Lengths are those of the box along the normal.
+
+    References
+    ----------
+    S. Hariri, M. Carrasco Kind, R. J. Brunner, "Extended isolation forest", IEEE Transactions on
+    Knowledge and Data Engineering 33(4), 2021. There the normals are isotropic in the features as
+    they come, so that those of large scale alone decide where rows go.
+    """
+    from dask_exa.kernels._grow_oblique_numba import grow_trees as twin
+
+    trees = np.arange(members.shape[0]) if trees is None else trees
+    return twin(rows, members, trees, seed, n_features, n_cut, max_depth, with_density)
+
+
+def mean_leaves(X: Array, forest: Forest | ObliqueForest) -> Array:
     """Return for every sample the mean over the trees of the leaf that it falls into.
 
     Parameters
     ----------
     X : array of shape (n_samples, n_features), float32 or float64
         Compared as float32.
-    forest : Forest
+    forest : Forest or ObliqueForest
 
     Returns
     -------
@@ -73,10 +124,19 @@ def mean_leaves(X: Array, forest: Forest) -> Array:
     >>> mean_leaves(np.array([[-1.0], [2.0]]), stumps)
     array([1., 1.])
     """
-    if is_cupy(X):
-        from dask_exa.kernels._paths_cupy import mean_leaves as twin
-    else:
-        from dask_exa.kernels._paths_numba import mean_leaves as twin
-
+    if not is_cupy(X):
         X = to_host(X)
-    return twin(X, forest)
+        if isinstance(forest, ObliqueForest):
+            from dask_exa.kernels._oblique_numba import mean_leaves as oblique
+
+            return oblique(X, forest)
+        from dask_exa.kernels._paths_numba import mean_leaves as straight
+
+        return straight(X, forest)
+    if isinstance(forest, ObliqueForest):
+        from dask_exa.kernels._oblique_cupy import mean_leaves as oblique_on_gpu
+
+        return oblique_on_gpu(X, forest)
+    from dask_exa.kernels._paths_cupy import mean_leaves as straight_on_gpu
+
+    return straight_on_gpu(X, forest)

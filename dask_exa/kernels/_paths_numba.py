@@ -13,20 +13,17 @@ import numpy as np
 from dask_exa._threads import map_threads
 from dask_exa.kernels.forest import TOP_LEVELS, Forest
 
-_BLOCK = 256
-_RANGE = 64 * _BLOCK
+BLOCK = 256
+"""Rows that walk together."""
+
+_RANGE = 64 * BLOCK
 _WIDE = 512
 _ZERO, _ONE, _TWO, _FOUR = np.uint32(0), np.uint32(1), np.uint32(2), np.uint32(4)
 
 
 def mean_leaves(X: np.ndarray, forest: Forest) -> np.ndarray:
     """See `dask_exa.kernels.mean_leaves`."""
-    columns = np.arange(X.shape[1])
-    feature = forest.feature
-    if X.shape[1] > _WIDE:
-        columns, inverse = np.unique(feature, return_inverse=True)
-        feature = inverse.reshape(feature.shape)
-    offset = (feature * _BLOCK).astype(np.uint32)
+    columns, offset = used_columns(forest.feature, X.shape[1])
     out = np.empty(X.shape[0])
 
     def walk(first: int) -> None:
@@ -37,58 +34,105 @@ def mean_leaves(X: np.ndarray, forest: Forest) -> np.ndarray:
     return out
 
 
+def used_columns(feature: np.ndarray, n_features: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the columns that a block holds, and where in it every node finds its own."""
+    columns = np.arange(n_features)
+    if n_features > _WIDE:
+        columns, inverse = np.unique(feature, return_inverse=True)
+        feature = inverse.reshape(feature.shape)
+    return columns, (feature * BLOCK).astype(np.uint32)
+
+
 @numba.njit(nogil=True, cache=True)
 def _walk(X, columns, offset, threshold, missing_left, leaf, out):
     # pragma: no cover  (compiled)
     n_trees = offset.shape[0]
-    block = np.zeros(columns.size * _BLOCK, dtype=np.float32)
-    node, below = np.empty(_BLOCK, np.uint32), np.empty(_BLOCK, np.uint32)
-    total = np.empty(_BLOCK)
-    for start in range(0, X.shape[0], _BLOCK):
-        n_rows = min(_BLOCK, X.shape[0] - start)
-        is_complete = _transpose(X, start, n_rows, columns, block)
+    block, node, below = make_block(columns.size)
+    total = np.empty(BLOCK)
+    for start in range(0, X.shape[0], BLOCK):
+        n_rows = min(BLOCK, X.shape[0] - start)
+        is_complete = transpose(X, start, n_rows, columns, block)
         total[:] = 0.0
-        for i in range(n_trees):
-            if is_complete:
-                _descend(block, offset[i], threshold[i], leaf[i], node, below, total)
-            else:
-                _descend_missing(
-                    block, n_rows, offset[i], threshold[i], missing_left[i], leaf[i], total
-                )
+        if is_complete:
+            for i in range(n_trees):
+                _descend_adding(block, offset[i], threshold[i], leaf[i], node, below, total)
+        else:
+            for i in range(n_trees):
+                descend_missing(block, offset[i], threshold[i], missing_left[i], node)
+                _add(leaf[i], node, total)
         out[start : start + n_rows] = total[:n_rows] / n_trees
 
 
 @numba.njit(nogil=True, cache=True)
-def _transpose(X, start, n_rows, columns, block):  # pragma: no cover  (compiled)
+def make_block(n_columns):  # pragma: no cover  (compiled)
+    """Return room for a block of rows and for two nodes of each, aligned to cache lines."""
+    room = np.zeros((n_columns + 2) * BLOCK + 16, dtype=np.float32)
+    start = (64 - room.ctypes.data % 64) % 64 // room.itemsize
+    end = start + n_columns * BLOCK
+    nodes = room[end : end + 2 * BLOCK].view(np.uint32)
+    return room[start:end], nodes[:BLOCK], nodes[BLOCK:]
+
+
+@numba.njit(nogil=True, cache=True)
+def transpose(X, start, n_rows, columns, block):  # pragma: no cover  (compiled)
     """Write a block of rows feature by feature, and return whether it has no NaN."""
-    n_missing = 0
     for r in range(n_rows):
+        row = X[start + r]
         for j in range(columns.size):
-            value = np.float32(X[start + r, columns[j]])
-            block[j * _BLOCK + r] = value
-            n_missing += value != value
+            block[np.uint64(j * BLOCK + r)] = np.float32(row[columns[j]])
+    n_missing = 0
+    for value in block:
+        n_missing += value != value
     return n_missing == 0
 
 
 # Unsigned indices: for signed ones the compiler adds a test for negative ones to every access.
 @numba.njit(nogil=True, cache=True)
-def _descend(block, offset, threshold, leaf, node, below, total):  # pragma: no cover  (compiled)
+def descend(block, offset, threshold, node, below):  # pragma: no cover  (compiled)
+    """Write to `node` in which leaf every row of a block ends, counted in heap order."""
+    _descend_to(threshold.size, block, offset, threshold, node, below)
+
+
+@numba.njit(nogil=True, cache=True)
+def _descend_to(end, block, offset, threshold, node, below):  # pragma: no cover  (compiled)
+    """Go down to the level whose first node is `end`."""
     _descend_two(block, offset, threshold, node)
     for level in range(2, TOP_LEVELS):
-        for r in range(_BLOCK):
+        for r in range(BLOCK):
             below[r] = node[r] << _ONE
         for i in range(1 << level, 2 << level, 4):
             _compare_four(block, offset, threshold, i, node, below)
         node, below = below, node
+    first = 1 << TOP_LEVELS
+    while first < end:
+        for i in range(BLOCK):
+            here = np.uint64(node[i])
+            value = block[np.uint64(offset[here]) + np.uint64(i)]
+            node[i] = np.uint32((here << np.uint64(1)) + np.uint64(value > threshold[here]))
+        first *= 2
+
+
+@numba.njit(nogil=True, cache=True)
+def _descend_adding(block, offset, threshold, leaf, node, below, total):
+    # pragma: no cover  (compiled)
+    """Add to `total` what the leaves are worth in which the rows of a block end."""
+    n_leaves = np.uint64(leaf.size)
+    if n_leaves == 1 << TOP_LEVELS:
+        descend(block, offset, threshold, node, below)
+        _add(leaf, node, total)
+        return
+    _descend_to(leaf.size // 2, block, offset, threshold, node, below)
+    for i in range(BLOCK):  # the last level and the leaf in one go: 6 % of the whole walk
+        here = np.uint64(node[i])
+        value = block[np.uint64(offset[here]) + np.uint64(i)]
+        right = np.uint64(value > threshold[here])
+        total[i] += leaf[(here << np.uint64(1)) + right - n_leaves]
+
+
+@numba.njit(nogil=True, cache=True)
+def _add(leaf, node, total):  # pragma: no cover  (compiled)
     n_leaves = np.uint32(leaf.size)
-    size = np.uint32(1 << TOP_LEVELS)
-    while size < n_leaves:
-        for r in range(_BLOCK):
-            here = node[r]
-            value = block[np.uint32(offset[here] + np.uint32(r))]
-            node[r] = np.uint32((here << _ONE) + np.uint32(value > threshold[here]))
-        size <<= _ONE
-    for r in range(_BLOCK):
+    for r in range(BLOCK):
         total[r] += leaf[np.uint32(node[r] - n_leaves)]
 
 
@@ -96,7 +140,7 @@ def _descend(block, offset, threshold, leaf, node, below, total):  # pragma: no 
 def _descend_two(block, offset, threshold, node):  # pragma: no cover  (compiled)
     x_1, x_2, x_3 = np.uint64(offset[1]), np.uint64(offset[2]), np.uint64(offset[3])
     t_1, t_2, t_3 = threshold[1], threshold[2], threshold[3]
-    for i in range(_BLOCK):
+    for i in range(BLOCK):
         r = np.uint64(i)
         right = block[x_1 + r] > t_1
         then_right = (block[x_3 + r] > t_3) if right else (block[x_2 + r] > t_2)
@@ -110,7 +154,7 @@ def _compare_four(block, offset, threshold, first, node, below):  # pragma: no c
     n_1, x_1, t_1 = np.uint32(first + 1), np.uint64(offset[first + 1]), threshold[first + 1]
     n_2, x_2, t_2 = np.uint32(first + 2), np.uint64(offset[first + 2]), threshold[first + 2]
     n_3, x_3, t_3 = np.uint32(first + 3), np.uint64(offset[first + 3]), threshold[first + 3]
-    for i in range(_BLOCK):
+    for i in range(BLOCK):
         r, here, there = np.uint64(i), node[i], below[i]
         there = there + _ONE if (here == n_0) & (block[x_0 + r] > t_0) else there
         there = there + _ONE if (here == n_1) & (block[x_1 + r] > t_1) else there
@@ -120,13 +164,12 @@ def _compare_four(block, offset, threshold, first, node, below):  # pragma: no c
 
 
 @numba.njit(nogil=True, cache=True)
-def _descend_missing(
-    block, n_rows, offset, threshold, missing_left, leaf, total
-):  # pragma: no cover  (compiled)
-    for r in range(n_rows):
+def descend_missing(block, offset, threshold, missing_left, node):  # pragma: no cover  (compiled)
+    """Do the same for a block with NaN."""
+    for r in range(BLOCK):
         here = 1
-        while here < leaf.size:
+        while here < threshold.size:
             value = block[offset[here] + r]
             right = not missing_left[here] if value != value else value > threshold[here]
             here = 2 * here + right
-        total[r] += leaf[here - leaf.size]
+        node[r] = here

@@ -1,4 +1,4 @@
-"""Which rows of a block have the smallest keys."""
+"""Which rows of a block have the smallest keys, and which of all are kept."""
 
 from __future__ import annotations
 
@@ -50,3 +50,36 @@ def draw_keys(
     from dask_exa.kernels._reservoir_numba import draw_keys as twin
 
     return twin(sampling, first, n_rows, log_weight, decay, capacity, limits, guess)
+
+
+def keep_rows(
+    kept: tuple[Any, Any, Any], found: tuple[Any, Any, Any], n_kept: int
+) -> tuple[Any, Any, Any, Any]:
+    """Unite what every tree has kept with what was found in a block, and keep the smallest keys.
+
+    There is one twin, on the host.
+
+    Parameters
+    ----------
+    kept : tuple of array
+        Rows (n_rows, n_features); keys (n_trees, n_before), increasing; the row of each key, by
+        its place, of the same shape.
+    found : tuple of array
+        What `draw_keys` returns, which is overwritten. Of equal keys the earlier row's comes
+        first.
+    n_kept : int
+        Keys to keep per tree.
+
+    Returns
+    -------
+    rows : array of shape (n_used + n_taken, n_features)
+        The rows still in use, in their order; room for the new ones, not set, behind them.
+    keys : array of shape (n_trees, n_kept)
+    members : array of shape (n_trees, n_kept)
+        The row of each key.
+    taken : array of shape (n_taken,)
+        The rows of the block that are to fill the room, increasing.
+    """
+    from dask_exa.kernels._reservoir_numba import keep_rows as twin
+
+    return twin(kept, found, n_kept)

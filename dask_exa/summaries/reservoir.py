@@ -160,7 +160,7 @@ def _take(summary: Reservoir, X: Array, weight: np.ndarray | None, sampling: Sam
     limits = np.full(n_trees, np.inf)
     if n_kept == summary.capacity:
         limits = np.ascontiguousarray(summary.keys[:, -1])
-    keys, rows, counts = kernels.draw_keys(
+    found = kernels.draw_keys(
         (sampling.seed, sampling.stream, n_trees),
         sampling.first,
         n_rows,
@@ -170,22 +170,13 @@ def _take(summary: Reservoir, X: Array, weight: np.ndarray | None, sampling: Sam
         limits,
         _guess(log_weight, n_rows, sampling, summary.capacity),
     )
-    most = int(counts.max())
-    if most == 0:
+    if not found[2].any():
         return summary
-    keys, rows = keys[:, :most], rows[:, :most]
-    by_row = np.argsort(rows, axis=1, kind="stable")  # ties go to the earlier row
-    keys, rows = np.take_along_axis(keys, by_row, axis=1), np.take_along_axis(rows, by_row, axis=1)
-    taken, members = np.unique(np.where(rows < 0, rows.max(), rows), return_inverse=True)
-    members = members.reshape(rows.shape) + summary.rows.shape[0]
     n_kept = min(summary.capacity, n_kept + n_positive)
-    return _smallest(
-        summary,
-        n_kept,
-        np.concatenate([summary.rows, _gather(X, taken)]),
-        np.concatenate([summary.keys, keys], axis=1),
-        np.concatenate([summary.members, members], axis=1),
-    )
+    kept = summary.rows, summary.keys, summary.members
+    rows, keys, members, taken = kernels.keep_rows(kept, found, n_kept)
+    rows[rows.shape[0] - taken.size :] = _gather(X, taken)
+    return summary._replace(rows=rows, keys=keys, members=members)
 
 
 def _copies(sample_weight: Array | None) -> list[np.ndarray | None]:

@@ -109,3 +109,70 @@ def isolation_leaf(tree, x):
         goes_left = missing_left if np.isnan(x[feature]) else x[feature] <= threshold
         tree = left if goes_left else right
     return tree
+
+
+BOUND = np.float32(2.0**96)
+
+
+def oblique_tree(rows, seed, max_depth, n_cut):
+    """Return a tree as nested tuples (features, normal, threshold, left, right), or a leaf.
+
+    A second value is what NaN counts as, for each feature.
+    """
+    known = np.where(np.abs(rows) <= BOUND, rows, np.nan).astype(float)
+    missing = np.array([np.mean(x[~np.isnan(x)]) if any(~np.isnan(x)) else 0.0 for x in known.T])
+    missing = missing.astype(np.float32)
+    rows = np.clip(np.where(np.isnan(rows), missing, rows), -BOUND, BOUND)
+
+    def split(values, node):
+        base = drawn(seed, node)
+        low, high, spread = values.min(0), values.max(0), values.astype(float).std(0)
+        order = [feature for feature in range(rows.shape[1]) if low[feature] < high[feature]]
+        if not order:
+            return None
+        cut = {}
+        for k in range(min(n_cut, len(order))):
+            other = k + below(drawn(base, 4 * k), len(order) - k)
+            order[k], order[other] = order[other], order[k]
+            radius, angle, place = (unit(drawn(base, 4 * k + i)) for i in (1, 2, 3))
+            gaussian = np.sqrt(-2 * np.log(radius)) * np.cos(2 * np.pi * angle)
+            low_k, high_k = float(low[order[k]]), float(high[order[k]])
+            cut[order[k]] = gaussian / spread[order[k]], low_k + place * (high_k - low_k)
+        if n_cut == rows.shape[1]:
+            cut = dict(sorted(cut.items()))
+        normal, point = np.array(list(cut.values())).T
+        normal = (normal / np.abs(normal).max()).astype(np.float32)
+        features, exact = list(cut), normal.astype(float) @ point
+        corners = np.sort([normal.astype(float) * end[features] for end in (low, high)], axis=0)
+        least, most = corners.sum(axis=1)
+        return features, normal, np.float32(exact), (exact - least) / (most - least)
+
+    def grow(values, node, depth, dense):
+        found = split(values, node) if depth < max_depth and len(values) > 1 else None
+        if found is None:
+            return [depth + mean_path(len(values)), dense]
+        *cut, share = found
+        goes_left = np.array([oblique_sum(*cut[:2], x) <= cut[2] for x in values])
+        parts, share = (goes_left, ~goes_left), np.clip(share, 1e-3, 1 - 1e-3)
+        denser = [np.log(max(part.sum(), 0.5) / len(values)) for part in parts]
+        denser[0] -= np.log(share)
+        denser[1] -= np.log(1 - share)
+        return (*cut, *(grow(values[parts[i]], 2 * node + i, depth + 1, dense + denser[i])
+                        for i in (0, 1)))  # fmt: skip
+
+    return grow(rows, 1, 0, 0.0), missing
+
+
+def oblique_sum(features, normal, x):
+    total = np.float32(0)
+    for feature, factor in zip(features, normal, strict=True):
+        total += factor * x[feature]
+    return total
+
+
+def oblique_leaf(tree, missing, x):
+    x = np.clip(np.where(np.isnan(x), missing, x), -BOUND, BOUND)
+    while isinstance(tree, tuple):
+        *cut, threshold, left, right = tree
+        tree = left if oblique_sum(*cut, x) <= threshold else right
+    return tree

@@ -137,3 +137,15 @@ def test_forgetting_prefers_what_comes_later():
 def test_trees_keep_different_rows():
     summary = reservoir.summarize(X, None, SAMPLING._replace(n_trees=2))
     assert len(np.intersect1d(*summary.members)) < 3
+
+
+def test_rows_are_kept_once_in_their_order_and_only_while_in_use():
+    rising = np.arange(5000.0, dtype=np.float32)[:, None]
+    stream = None
+    for start in range(0, 5000, 130):
+        stream = reducer(SAMPLING.at(start)).absorb(stream, rising[start : start + 130], None)
+        np.testing.assert_array_equal(stream.rows, np.unique(stream.rows[stream.members])[:, None])
+    before = [array.copy() for array in stream[4:]]
+    reservoir.extend(stream, rising[:900], None, SAMPLING.at(5000))
+    for array, expected in zip(stream[4:], before, strict=True):
+        np.testing.assert_array_equal(array, expected)
