@@ -229,6 +229,8 @@ def _plain(value: Any) -> Any:
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if getattr(value, "ndim", 0) > 0:
+        return to_host(value).tolist()
     if isinstance(value, np.generic) or getattr(value, "ndim", None) == 0:
         return value.item()
     if value is None or isinstance(value, bool | int | float | str):

@@ -1,5 +1,9 @@
 """Anomaly detectors whose fitted state merges."""
 
+from dask_exa.anomaly.half_space_trees import HalfSpaceTrees
 from dask_exa.anomaly.isolation_forest import IsolationForest
 
-__all__ = ["IsolationForest"]
+__all__ = [
+    "HalfSpaceTrees",
+    "IsolationForest",
+]
