@@ -2,8 +2,10 @@
 
 from dask_exa.anomaly.half_space_trees import HalfSpaceTrees
 from dask_exa.anomaly.isolation_forest import IsolationForest
+from dask_exa.anomaly.online_isolation_forest import OnlineIsolationForest
 
 __all__ = [
     "HalfSpaceTrees",
     "IsolationForest",
+    "OnlineIsolationForest",
 ]
