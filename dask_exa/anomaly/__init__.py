@@ -3,9 +3,11 @@
 from dask_exa.anomaly.half_space_trees import HalfSpaceTrees
 from dask_exa.anomaly.isolation_forest import IsolationForest
 from dask_exa.anomaly.online_isolation_forest import OnlineIsolationForest
+from dask_exa.anomaly.streaming_threshold import StreamingThreshold
 
 __all__ = [
     "HalfSpaceTrees",
     "IsolationForest",
     "OnlineIsolationForest",
+    "StreamingThreshold",
 ]
