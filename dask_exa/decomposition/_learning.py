@@ -53,8 +53,8 @@ def learn(params: Any, samples: Samples, sample_weight: Any, start: Summary | No
     if not by_rows:
         return _learn_columns(params, samples, sample_weight, start)
     samples, sample_weight = flat_rows(samples, sample_weight)
-    reducer = _reducer(params, samples, start)
-    return _weighty(tree(reducer, samples.array, sample_weight, start))
+    reducer = choose_reducer(params, samples, start)
+    return weighty(tree(reducer, samples.array, sample_weight, start))
 
 
 def merge(params: Any, summaries: Sequence[Summary], n_features: int, dtype: str) -> Summary:
@@ -122,6 +122,16 @@ def check_parameters(params: Any, n_features: int) -> None:
             raise ValueError(f"{name}={value!r} must be an int of at least {least}, or None.")
 
 
+def check_enough(params: Any, n_samples: int) -> None:
+    """Raise ValueError for fewer samples than `fit` can make the wanted components of."""
+    wanted = params.n_components if isinstance(params.n_components, int | np.integer) else 2
+    if n_samples < max(wanted, 2):
+        raise ValueError(
+            f"n_samples={n_samples} is fewer than the {max(wanted, 2)} that "
+            f"n_components={params.n_components} needs; pass more samples or lower n_components."
+        )
+
+
 def _learn_in_memory(
     params: Any, samples: Samples, sample_weight: Array | None, start: Summary | None
 ) -> Summary:
@@ -132,7 +142,7 @@ def _learn_in_memory(
             "with its features chunked as the basis is to be split."
         )
     sample_weight = _computed(sample_weight)
-    reducer = _reducer(params, samples, start)
+    reducer = choose_reducer(params, samples, start)
     if sparse.issparse(X):
         batches = _dense_batches(X.tocsr(), sample_weight, params.batch_size)
         for summary in stream(reducer, batches, start):
@@ -157,7 +167,7 @@ def _learn_columns(
         dtype = str(np.promote_types(dtype, start.dtype))
     low_rank = _low_rank(params, samples.n_features, dtype, slim=True)
     learnt = _columns.learn(samples, sample_weight, start, *low_rank)
-    return _weighty(learnt)
+    return weighty(learnt)
 
 
 def _computed(sample_weight: Any) -> Any:
@@ -166,14 +176,15 @@ def _computed(sample_weight: Any) -> Any:
     return checked_weight(sample_weight.compute())
 
 
-def _weighty(summary: Any) -> Any:
+def weighty(summary: Any) -> Any:
     """Return a summary of chunks, whose weights nobody has seen together, if it has any weight."""
     if getattr(summary, "moments", summary).weight == 0:
         raise ValueError("sample_weight is zero for every sample; weight some of them.")
     return summary
 
 
-def _reducer(params: Any, samples: Samples, start: Summary | None) -> Reducer:
+def choose_reducer(params: Any, samples: Samples, start: Summary | None) -> Reducer:
+    """Return the reduction of whole samples that parameters and data ask for."""
     if start is not None:
         by_scatter = not isinstance(start, SVDSummary)
     elif params.solver == "auto":

@@ -214,12 +214,7 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
         return precision
 
     def _check_fit(self, samples: Samples) -> None:
-        wanted = self.n_components if isinstance(self.n_components, int | np.integer) else 2
-        if samples.n_samples < max(wanted, 2):
-            raise ValueError(
-                f"n_samples={samples.n_samples} is fewer than the {max(wanted, 2)} that "
-                f"n_components={self.n_components} needs; pass more samples or lower n_components."
-            )
+        _learning.check_enough(self, samples.n_samples)
 
     def _check_fitted(self, state: State) -> None:
         _model.check_variance(state.summary)

@@ -1,0 +1,76 @@
+"""What features and regions add to a statistic, in the kind of array that comes in."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from dask_exa._array import Array
+from dask_exa._samples import Samples, flatten
+from dask_exa.anomaly._subspace import Scorer
+
+
+def contributions(samples: Samples, scorer: Scorer) -> Any:
+    """Return what every feature adds to a statistic, in the kind and shape of the samples."""
+    X, a = samples.array, samples.n_sample_axes
+    if samples.is_lazy:
+        X = X.rechunk(dict.fromkeys(range(a, X.ndim), -1))
+        packed = da.from_array(np.frombuffer(pickle.dumps(scorer), dtype=np.uint8), chunks=-1)
+        axes = tuple(range(X.ndim))
+        values = da.blockwise(
+            _contributions_of_chunk,
+            axes,
+            X,
+            axes,
+            packed,
+            (X.ndim,),
+            concatenate=True,
+            n_sample_axes=a,
+            dtype=np.float64,
+            meta=np.empty((0,) * X.ndim),
+        )
+    else:
+        values = scorer.contributions(X)
+    labels = samples.labels
+    if labels is None:
+        return values
+    coords: dict[Any, Any] = {**labels.coords, **(samples.sample_coords or {})}
+    return xr.DataArray(
+        values.reshape((*samples.sample_sizes, *labels.feature_sizes)),
+        dims=(*labels.sample_dims, *labels.feature_dims),
+        coords=coords,
+    )
+
+
+def by_region(field: Any, regions: Mapping[Hashable, int]) -> xr.DataArray:
+    """Return sums over regions of a labelled field.
+
+    Parameters
+    ----------
+    field : xarray.DataArray
+    regions : mapping of dimension to int
+        Lengths of the regions; the last ones may be shorter.
+    """
+    if not isinstance(field, xr.DataArray):
+        raise TypeError(
+            f"regions={dict(regions)} names dimensions, but X is a {type(field).__name__}; pass "
+            "an xarray.DataArray."
+        )
+    missing = [dim for dim in regions if dim not in field.dims]
+    if missing:
+        raise ValueError(
+            f"regions={dict(regions)} names {missing}, but X has the dimensions "
+            f"{list(field.dims)}; name some of those."
+        )
+    coarse = field.coarsen({dim: int(size) for dim, size in regions.items()}, boundary="pad")
+    return coarse.sum()
+
+
+def _contributions_of_chunk(X: Array, packed: np.ndarray, n_sample_axes: int) -> Array:
+    scorer = pickle.loads(packed.tobytes())
+    return scorer.contributions(flatten(X, n_sample_axes)).reshape(X.shape)
