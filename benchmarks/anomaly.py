@@ -13,7 +13,11 @@ import warnings
 
 import joblib
 import numpy as np
+from _half_space import half_space_quality, half_space_speed, half_space_state
+from _isolation import forgetting, oblique, streaming
 from _labelled import DATA, SERIES, SETS, STREAMS, load, stream, streamed
+from _online import online_quality, online_speed, online_switch, online_union
+from _subspace import false_alarms, interference, sketches, turbulence, updates, wide_fields
 from _table import Table, interleaved, machine
 from sklearn.ensemble import IsolationForest as Peer
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -146,7 +150,18 @@ def prequential(repeats: int) -> None:
     table.show()
 
 
-TABLES = {f.__name__: f for f in (scoring, growth, skim, quality, prequential)}
+FOREST = (scoring, growth, skim, quality, prequential)
+ISOLATION = (streaming, oblique, forgetting)
+ONLINE = (online_speed, online_quality, online_switch, online_union)
+HALF_SPACE = (half_space_speed, half_space_state, half_space_quality)
+SUBSPACE = (false_alarms, sketches, updates, interference, turbulence, wide_fields)
+TABLES = {f.__name__: f for f in (*FOREST, *ISOLATION, *ONLINE, *HALF_SPACE, *SUBSPACE)}
+
+# Tables that need no real data.
+SYNTHETIC = {
+    *("scoring", "growth", "skim", "streaming", "half_space_speed"),
+    *("false_alarms", "sketches", "updates", "wide_fields"),
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
@@ -156,7 +171,7 @@ if __name__ == "__main__":
     warnings.simplefilter("ignore", UserWarning)
     print(machine())
     for wanted in options.tables or TABLES:
-        if wanted in ("quality", "prequential") and not DATA.is_dir():
+        if wanted not in SYNTHETIC and not DATA.is_dir():
             print(f"\n{wanted}: needs {DATA}")
             continue
         TABLES[wanted](options.repeats)
