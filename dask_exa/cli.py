@@ -10,6 +10,7 @@ import click
 from dask_exa import __version__
 
 MODELS = ("sol", "hw", "mhw")
+INJECTIONS = ("nan", "nonphysical", "spike")
 
 
 class _Commands(click.Group):
@@ -49,10 +50,36 @@ _cluster = click.option(
     "--cluster", metavar="ADDRESS", help="Address of a Dask scheduler, such as tcp://host:8786."
 )
 
+_detect = click.option(
+    "--detect", is_flag=True, help="Look for anomalies, and print and draw the alarms."
+)
+_stop_on_alarm = click.option(
+    "--stop-on-alarm", is_flag=True, help="End the run at the first alarm; with --detect."
+)
+
+
+class _InjectionType(click.ParamType):
+    """What to do to which frame, such as nonphysical@120."""
+
+    name = "KIND@STEP"
+
+    def convert(self, value: Any, param: Any, context: Any) -> tuple[str, int]:
+        kind, _, step = str(value).partition("@")
+        if kind not in INJECTIONS or not step.isdigit() or int(step) < 1:
+            self.fail(
+                f"{value!r} is not KIND@STEP with a KIND of {', '.join(INJECTIONS)} and a STEP of "
+                "at least 1, such as nonphysical@120."
+            )
+        return kind, int(step)
+
 
 @main.command()
 @_out
-@click.option("--steps", type=click.IntRange(1), default=64, show_default=True, help="Frames.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    help="Frames. Default: 64, or 8 more than the last injection.",
+)
 @click.option(
     "--size", type=click.IntRange(8), default=128, show_default=True, help="Points along a side."
 )
@@ -64,6 +91,15 @@ _cluster = click.option(
     help="Scrape-off layer, Hasegawa-Wakatani or modified Hasegawa-Wakatani.",
 )
 @_components
+@click.option(
+    "--inject",
+    type=_InjectionType(),
+    multiple=True,
+    help="Corrupt a patch of a frame, such as nonphysical@120, look for anomalies and stop at the "
+    f"first alarm. Kinds: {', '.join(INJECTIONS)}; repeatable.",
+)
+@_detect
+@_stop_on_alarm
 @_resume
 @_cluster
 def demo(out: str | None, **arguments: Any) -> None:
@@ -101,6 +137,20 @@ def demo(out: str | None, **arguments: Any) -> None:
     metavar="STEPS",
     help="Steps from one checkpoint to the next.",
 )
+@_detect
+@click.option(
+    "--false-alarm-rate",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    default=1e-3,
+    show_default=True,
+    help="Share of normal steps that may raise an alarm by their score.",
+)
+@click.option(
+    "--dt",
+    type=click.FloatRange(0, min_open=True),
+    help="Time step of the solver, for the checks that need it; default: what SOURCE says.",
+)
+@_stop_on_alarm
 @_resume
 @_cluster
 def watch(source: str, out: str | None, **arguments: Any) -> None:
@@ -129,7 +179,15 @@ def doctor(as_json: bool, cluster: str | None) -> None:
 
 
 def _finish(result: Any) -> None:
-    """Print where the results are, and end the process with 130 after a stop."""
+    """Print the alarms and where the results are, and end the process with 130 after a stop."""
+    if result.alarms:
+        from dask_exa.anomaly.alarm import episodes
+        from dask_exa.report.alarms import describe
+
+        for episode in episodes(result.alarms):
+            click.echo(f"alarm: {describe(episode)}")
+    if result.stopped:
+        click.echo(result.stopped)
     for path in result.outputs.values():
         click.echo(os.path.relpath(path) if _is_below(path) else path)
     if result.interrupted:

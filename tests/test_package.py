@@ -45,9 +45,11 @@ def test_import_adds_little_time(import_logs):
     assert min(log["dask_exa"] for log in import_logs) <= IMPORT_SECONDS
 
 
-def test_readme_example_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    exec(compile(code, "README.md", "exec"), {})
+@pytest.mark.parametrize("page", ["README.md", "docs/anomaly-detection.md"])
+def test_examples_run(page):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert blocks
+    exec(compile("\n".join(blocks), page, "exec"), {})
 
 
 def lower_bounds():

@@ -12,12 +12,14 @@ import xarray as xr
 import zarr
 from distributed.protocol.pickle import dumps, loads  # classes of a pipeline file too
 
+from dask_exa.apps.detection import Watcher
 from dask_exa.apps.model import SAMPLE_DIM
 from dask_exa.apps.session import Session
 from dask_exa.base import MergeableEstimator
 from dask_exa.report import Report, RunResult, write_summary
 
 CHECKPOINT, COEFFICIENTS, BASIS = "checkpoint.zarr", "coefficients.zarr", "basis.zarr"
+WATCHER = "watcher.pickle"
 REPORT, SUMMARY = "report.html", "summary.json"
 _FORMAT = 1
 
@@ -37,12 +39,12 @@ def save_checkpoint(session: Session, out: Path, *, finished: bool = False) -> N
         "variables": list(session.models),
         "positions": [position for position, _ in session.kept],
         "stride": session.stride,
-        "alarms": session.alarms,
         "finished": finished,
     }
     with _Replacing(out / CHECKPOINT) as folder:
         group = zarr.open_group(folder, mode="w", zarr_format=3, attributes=attributes)
         group.create_group("estimators")
+        (folder / WATCHER).write_bytes(dumps(session.watcher))
         _to_zarr(_history(session), folder, "history")
         if session.kept:
             _to_zarr(_joined([step for _, step in session.kept]), folder, "kept")
@@ -77,7 +79,7 @@ def load_checkpoint(session: Session, out: Path) -> None:
             f"the checkpoint in out={str(out)!r} has the variables {attributes['variables']}, "
             f"the source {list(session.models)}; pass another out."
         )
-    session.alarms.extend(attributes["alarms"])
+    session.watcher = _load_watcher(session.watcher, folder / WATCHER)
     session.stride = attributes["stride"]
     _restore_history(session, _from_zarr(folder, "history"))
     if attributes["positions"]:
@@ -230,6 +232,17 @@ def _save_estimator(estimator: Any, path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".pickle").write_bytes(dumps(estimator))
+
+
+def _load_watcher(fresh: Watcher, path: Path) -> Watcher:
+    """Return the detector that was saved, with its alarms."""
+    found = loads(path.read_bytes())
+    if repr(found.detector) != repr(fresh.detector):
+        raise ValueError(
+            f"the checkpoint was made with the detector {found.detector!r}, but "
+            f"{fresh.detector!r} is asked for; pass the same options or another out."
+        )
+    return found
 
 
 def _load_estimator(fresh: Any, path: Path) -> Any:

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from dask_exa.apps.session import Session
+from dask_exa.report.alarms import describe_block
 
 
 class _Rate(ProgressColumn):
@@ -61,8 +62,11 @@ class RunProgress:
         self._task = self._progress.add_task(description, total=n_steps)
 
     def show(self, session: Session) -> None:
-        """Show where the session is."""
+        """Show where the session is, and alarms about what was in order before."""
         self._progress.fit = _describe(session)
+        for alarm in session.new_alarms:
+            text = f"ALARM step {alarm.step}{describe_block(alarm)}: {alarm.reason}"
+            self._progress.console.print(Text(text, style="bold red"))
         self._progress.update(self._task, completed=session.n_steps)
 
     def __enter__(self) -> Self:

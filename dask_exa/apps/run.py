@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dask_exa.anomaly.alarm import Alarm
 from dask_exa.apps import outputs
 from dask_exa.apps.progress import RunProgress
 from dask_exa.apps.session import Session, follow
@@ -28,6 +29,7 @@ def run(
     checkpoint_every: int = 32,
     place: Callable[[xr.Dataset], xr.Dataset] | None = None,
     facts: dict[str, str] | None = None,
+    stop_on_alarm: bool = False,
 ) -> RunResult:
     """Learn a stream, checkpoint it on the way and write all results.
 
@@ -48,6 +50,8 @@ def run(
         Takes a step to where it is learnt, see `follow`.
     facts : dict of str to str, optional
         More rows for the report.
+    stop_on_alarm : bool, default=False
+        Whether the first alarm ends the run.
 
     Returns
     -------
@@ -62,7 +66,15 @@ def run(
             if session.n_steps % checkpoint_every == 0:
                 outputs.save_checkpoint(session, out)
 
-        interrupted = follow(stream, session, n_steps=n_steps, place=place, after_step=after_step)
+        ended_by = follow(
+            stream,
+            session,
+            n_steps=n_steps,
+            place=place,
+            after_step=after_step,
+            stop_on_alarm=stop_on_alarm,
+        )
+    interrupted = ended_by == "signal"
     outputs.save_checkpoint(session, out, finished=not interrupted)
     result = RunResult(
         command=command,
@@ -75,7 +87,9 @@ def run(
         seconds={name: np.asarray(session.history[f"seconds_{name}"]) for name in SECONDS},
         bytes={name: np.asarray(session.history[f"bytes_{name}"]) for name in BYTES},
         fields=session.results(),
-        alarms=session.alarms,
+        alarms=session.watcher.alarms,
+        detection=session.watcher.result(session.history),
+        stopped=_reason(session.watcher.alarms[0]) if ended_by == "alarm" else "",
         interrupted=interrupted,
         outputs=outputs.output_paths(out),
         facts=facts or {},
@@ -87,6 +101,10 @@ def run(
 def folder(out: Any) -> Path:
     """Return the folder of the results as an absolute path, which workers understand too."""
     return Path(out).expanduser().absolute()
+
+
+def _reason(alarm: Alarm) -> str:
+    return f"stopped at the alarm of step {alarm.step}: {alarm.reason}"
 
 
 def _now() -> str:

@@ -11,6 +11,8 @@ import numpy as np
 import xarray as xr
 from sklearn.base import clone
 
+from dask_exa.anomaly.alarm import Alarm
+from dask_exa.apps.detection import Watcher
 from dask_exa.apps.errors import Comparison, compare, compared
 from dask_exa.apps.interrupt import StopRequest
 from dask_exa.apps.model import SAMPLE_DIM, FieldModel
@@ -19,6 +21,7 @@ from dask_exa.report import FieldResult, Picture
 from dask_exa.report.panels import plane
 from dask_exa.report.result import BYTES, SECONDS
 
+_PER_STEP = ("timestep", "time", "score", "limit")
 MAX_KEPT = 12
 MAX_KEPT_BYTES = 256 << 20
 N_PICTURES = 3
@@ -32,25 +35,31 @@ class Session:
     variables : sequence of str
     estimator : estimator
         Cloned for every variable. A parameter ``sample_dims`` that is None becomes "time".
+    detector : FieldDetector, optional
+        Looks at every step before it is learnt.
 
     Attributes
     ----------
     models : dict of str to FieldModel
     history : dict of str to list
-        Per step: ``timestep``, ``time``, ``seconds_…`` and ``bytes_…``.
+        Per step: ``timestep``, ``time``, ``score``, ``limit``, ``seconds_…`` and ``bytes_…``.
     kept : list of (int, xarray.Dataset)
         Position and fields of some steps, evenly spread over those seen, and of the last one.
-    alarms : list of dict
+    watcher : Watcher
+        Has all alarms.
+    new_alarms : list of Alarm
+        Of the last step, about what was in order in the step before it.
     stride : int
         Distance in positions of the steps kept.
     """
 
-    def __init__(self, variables: Any, estimator: Any) -> None:
+    def __init__(self, variables: Any, estimator: Any, detector: Any = None) -> None:
+        self.watcher = Watcher(detector)
         self.models = {name: FieldModel(name, _prepared(estimator)) for name in variables}
         names = [f"seconds_{name}" for name in SECONDS] + [f"bytes_{name}" for name in BYTES]
-        self.history: dict[str, list[Any]] = {name: [] for name in ("timestep", "time", *names)}
+        self.history: dict[str, list[Any]] = {name: [] for name in (*_PER_STEP, *names)}
         self.kept: list[tuple[int, xr.Dataset]] = []
-        self.alarms: list[dict[str, Any]] = []
+        self.new_alarms: list[Alarm] = []
         self.stride = 1
 
     @property
@@ -76,10 +85,12 @@ class Session:
         clock = _Clock()
         step = step.persist() if dask.is_dask_collection(step) else step
         sums = _computed({name: compare(step[name]) for name in self.models})
-        alarms = [_alarm(step, name, compared(found)) for name, found in sums.items()]
-        self.alarms.extend(alarm for alarm in alarms if alarm)
-        sound = {n: self.models[n] for n, alarm in zip(sums, alarms, strict=True) if not alarm}
+        broken = [_alarm(step, name, compared(found)) for name, found in sums.items()]
+        sound = {n: self.models[n] for n, alarm in zip(sums, broken, strict=True) if not alarm}
         seconds_read += clock.lap()
+        alarms, found = self.watcher.look(step, [alarm for alarm in broken if alarm])
+        self.new_alarms = alarms.new
+        seconds_detect = clock.lap()
         looked = {name: model.look(step[name]) for name, model in sound.items()}
         seconds_look = clock.lap()
         for name, model in sound.items():
@@ -95,8 +106,9 @@ class Session:
             "read": seconds_read,
             "fit": seconds_fit,
             "transform": seconds_look + clock.lap(),
+            "detect": seconds_detect,
         }
-        self._write_history(step, seconds)
+        self._write_history(step, seconds, score=found.score, limit=found.limit)
 
     def results(self) -> dict[str, FieldResult]:
         """Return what was learnt of every variable, with errors and pictures of the steps kept."""
@@ -136,10 +148,13 @@ class Session:
             if np.isfinite(model.coefficients[position]).any()
         ]
 
-    def _write_history(self, step: xr.Dataset, seconds: dict[str, float]) -> None:
+    def _write_history(
+        self, step: xr.Dataset, seconds: dict[str, float], **detected: float
+    ) -> None:
         entry = {
             "timestep": int(step.timestep),
             "time": float(step.time),
+            **detected,
             "bytes_data": sum(step[name].nbytes for name in self.models),
             "bytes_state": sum(model.state_bytes for model in self.models.values()),
             **{f"seconds_{name}": value for name, value in seconds.items()},
@@ -165,7 +180,8 @@ def follow(
     n_steps: int | None = None,
     place: Callable[[xr.Dataset], xr.Dataset] | None = None,
     after_step: Callable[[Session], Any] | None = None,
-) -> bool:
+    stop_on_alarm: bool = False,
+) -> str:
     """Learn the steps of a stream that a session has not seen, until the end or a signal.
 
     Parameters
@@ -177,11 +193,13 @@ def follow(
     place : callable, optional
         Where a step's arrays go before it is learnt, such as to workers.
     after_step : callable, optional
+    stop_on_alarm : bool, default=False
+        Whether the first alarm ends the run, after its step was seen.
 
     Returns
     -------
-    bool
-        Whether the run was stopped by SIGINT or SIGTERM.
+    str
+        What ended the run before the source did: "signal", "alarm", or nothing.
     """
     steps = stream.read(session.n_steps)
     with StopRequest() as stop:
@@ -193,7 +211,9 @@ def follow(
             session.absorb(step if place is None else place(step), clock.lap())
             if after_step is not None:
                 after_step(session)
-        return stop.requested
+            if stop_on_alarm and session.watcher.alarms:
+                return "alarm"
+        return "signal" if stop.requested else ""
 
 
 def _late_errors(model: FieldModel, fields: list[xr.DataArray]) -> tuple[dict, dict]:
@@ -240,18 +260,19 @@ def _computed(values: Any) -> Any:
     return dask.compute(values)[0]
 
 
-def _alarm(step: xr.Dataset, name: str, found: Comparison) -> dict[str, Any] | None:
+def _alarm(step: xr.Dataset, name: str, found: Comparison) -> Alarm | None:
     """Return an alarm about a variable that cannot be learnt, or None."""
     if not found.n_not_finite:
         return None
     size = step[name].size
-    return {
-        "step": int(step.timestep),
-        "block": None,
-        "score": found.n_not_finite / size,
-        "reason": f"{name} has {found.n_not_finite} of {size} values that are not finite; the step "
+    return Alarm(
+        step=int(step.timestep),
+        score=found.n_not_finite / size,
+        reason=f"{name} has {found.n_not_finite} of {size} values that are not finite; the step "
         "was not learnt.",
-    }
+        variable=name,
+        features=(f"{name}: finite",),
+    )
 
 
 def _prepared(estimator: Any) -> Any:

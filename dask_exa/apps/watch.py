@@ -7,8 +7,10 @@ import runpy
 from pathlib import Path
 from typing import Any
 
+from dask_exa.anomaly.field_detector import FALSE_ALARM_RATE
 from dask_exa.apps import outputs
 from dask_exa.apps.cluster import column_chunks, connect
+from dask_exa.apps.detection import field_detector
 from dask_exa.apps.run import folder, run
 from dask_exa.apps.session import Session
 from dask_exa.decomposition import IncrementalPCA
@@ -29,6 +31,10 @@ def watch(
     checkpoint_every: int = 32,
     resume: bool = False,
     cluster: str | None = None,
+    detect: bool = False,
+    false_alarm_rate: float = FALSE_ALARM_RATE,
+    dt: float | None = None,
+    stop_on_alarm: bool = False,
 ) -> RunResult:
     """Learn every variable of a stream, step by step, and write results into a folder.
 
@@ -55,6 +61,15 @@ def watch(
     cluster : str, optional
         Address of a Dask scheduler. Fields are then split over its workers, each of which keeps
         its part of the basis.
+    detect : bool, default=False
+        Look for anomalies too, see `dask_exa.anomaly.FieldDetector`.
+    false_alarm_rate : float, default=0.001
+        Share of normal steps that may raise an alarm by their score.
+    dt : float, optional
+        Time step of the solver in the units of time, which some checks need; by default what the
+        source says.
+    stop_on_alarm : bool, default=False
+        End the run at the first alarm.
 
     Returns
     -------
@@ -79,11 +94,18 @@ def watch(
                 chunks = column_chunks(whole.sizes, sum(client.nthreads().values()))
         stream = stack.enter_context(open_stream(source, chunks, variables=variables))
         estimator = IncrementalPCA(n_components) if pipeline is None else load_pipeline(pipeline)
-        session = Session(stream.variables, estimator)
+        detector = field_detector(stream.sizes, false_alarm_rate, dt) if detect else None
+        session = Session(stream.variables, estimator, detector)
         if resume:
             outputs.load_checkpoint(session, out)
         return run(
-            "watch", stream, session, out, n_steps=n_steps, checkpoint_every=checkpoint_every
+            "watch",
+            stream,
+            session,
+            out,
+            n_steps=n_steps,
+            checkpoint_every=checkpoint_every,
+            stop_on_alarm=stop_on_alarm,
         )
 
 

@@ -26,23 +26,23 @@ MAX_LINES = 4
 MAX_ERROR = 10.0
 """Above it an error is drawn at the edge: a field near zero would hide all others."""
 _WIDTH = 9.6
-_COLORS = ("#1f5f99", "#d1662b", "#3a8a4f", "#8a4fa3", "#8c6d31", "#4f7f8a")
-_INK, _GREY, _FAINT = "#24292f", "#8b949e", "#d7dce1"
+COLORS = ("#1f5f99", "#d1662b", "#3a8a4f", "#8a4fa3", "#8c6d31", "#4f7f8a")
+INK, GREY, FAINT = "#24292f", "#8b949e", "#d7dce1"
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9.5,
-    "text.color": _INK,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": _INK,
+    "text.color": INK,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": cycler(color=_COLORS),
+    "axes.prop_cycle": cycler(color=COLORS),
     "axes.axisbelow": True,
-    "grid.color": _FAINT,
+    "grid.color": FAINT,
     "grid.linewidth": 0.7,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "legend.frameon": False,
     "figure.facecolor": "white",
 }
@@ -57,7 +57,8 @@ def figure_png(figure: Figure, dpi: int = 150) -> bytes:
 
 
 @contextlib.contextmanager
-def _figure(height: float, width: float = _WIDTH) -> Iterator[Figure]:
+def new_figure(height: float, width: float = _WIDTH) -> Iterator[Figure]:
+    """Give an empty figure in the style of the report."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
@@ -68,25 +69,25 @@ def draw_variance(field: FieldResult) -> Figure:
     """Draw the share of the variance of each component, and of the leading ones together."""
     shares = 100 * np.atleast_1d(field.fitted["explained_variance_ratio"])
     number = np.arange(1, len(shares) + 1)
-    with _figure(2.9) as figure:
+    with new_figure(2.9) as figure:
         axes = figure.subplots()
-        axes.bar(number, shares, width=0.72, color=_COLORS[0], label="each component")
+        axes.bar(number, shares, width=0.72, color=COLORS[0], label="each component")
         total = np.cumsum(shares)
-        axes.plot(number, total, "o-", color=_COLORS[1], lw=1.4, ms=4, label="together")
+        axes.plot(number, total, "o-", color=COLORS[1], lw=1.4, ms=4, label="together")
         axes.annotate(
             f"{total[-1]:.4g} %",
             (number[-1], total[-1]),
             xytext=(0, 6),
             textcoords="offset points",
             ha="center",
-            color=_COLORS[1],
+            color=COLORS[1],
         )
         axes.set(xlabel="component", ylabel="explained variance [%]", ylim=(0, 112))
         axes.set_yticks(range(0, 101, 20))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
         axes.set_xlim(0.4, number[-1] + 0.6)
         axes.grid(axis="y")
-        _legend_above(axes, 2)
+        legend_above(axes, 2)
     return figure
 
 
@@ -101,7 +102,7 @@ def draw_modes(field: FieldResult, modes: xr.DataArray) -> Figure:
     n_rows = -(-len(modes) // n_columns)
     limits = panels.symmetric_limits(modes.values)
     height = 0.6 + (0.35 + 1.9 * panels.height_of(modes[0])) * n_rows
-    with _figure(height, 0.9 + 2.2 * n_columns) as figure:
+    with new_figure(height, 0.9 + 2.2 * n_columns) as figure:
         grid = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
         drawn = None
         for axes, mode, title in zip(grid.flat, modes, titles, strict=False):
@@ -110,18 +111,18 @@ def draw_modes(field: FieldResult, modes: xr.DataArray) -> Figure:
             axes.label_outer()
         for axes in grid.flat[len(modes) :]:
             axes.set_visible(False)
-        _add_bar(figure, drawn, grid, "mode (unit norm)")
+        add_bar(figure, drawn, grid, "mode (unit norm)")
     return figure
 
 
 def draw_pictures(field: FieldResult, time_units: str = "") -> Figure:
     """Draw steps beside their reconstruction and the difference, a row each."""
     height = 0.5 + (0.35 + 2.4 * panels.height_of(field.pictures[0].original)) * len(field.pictures)
-    with _figure(height) as figure:
+    with new_figure(height) as figure:
         grid = figure.subplots(len(field.pictures), 3, squeeze=False, sharex=True, sharey=True)
         for row, picture in zip(grid, field.pictures, strict=True):
             original, reconstruction = picture.original, picture.reconstruction
-            limits, cmap = _scale(original.values, reconstruction.values)
+            limits, cmap = color_scale(original.values, reconstruction.values)
             difference = reconstruction - original
             shown = panels.draw(row[0], original, cmap=cmap, limits=limits)
             panels.draw(row[1], reconstruction, cmap=cmap, limits=limits)
@@ -136,50 +137,50 @@ def draw_pictures(field: FieldResult, time_units: str = "") -> Figure:
             for axes in row:
                 axes.label_outer()
             name = panels.label(field.name, field.units)
-            _add_bar(figure, shown, row[:2], name)
-            _add_bar(figure, small, row[2:], panels.label("difference", field.units))
+            add_bar(figure, shown, row[:2], name)
+            add_bar(figure, small, row[2:], panels.label("difference", field.units))
     return figure
 
 
 def draw_coefficients(field: FieldResult, result: RunResult) -> Figure:
     """Draw the leading coefficients over time, in the basis at the end."""
-    with _figure(2.6) as figure:
+    with new_figure(2.6) as figure:
         axes = figure.subplots()
         for i, line in enumerate(field.coefficients.T[:MAX_LINES]):
             axes.plot(result.time, line, lw=1.3, label=f"component {i + 1}")
-        axes.axhline(0, color=_FAINT, lw=0.8, zorder=0)
+        axes.axhline(0, color=FAINT, lw=0.8, zorder=0)
         axes.set(ylabel=panels.label("coefficient", field.units))
         axes.grid(axis="y")
-        _legend_above(axes, MAX_LINES)
-        _time_axis(axes, result)
+        legend_above(axes, MAX_LINES)
+        time_axis(axes, result)
     return figure
 
 
 def draw_errors(result: RunResult) -> Figure:
     """Draw the reconstruction error of each step, then and in the end, for all variables."""
     place = dict(zip(result.timestep.tolist(), result.time, strict=True))
-    with _figure(3.1) as figure:
+    with new_figure(3.1) as figure:
         axes = figure.subplots()
         for i, field in enumerate(result.fields.values()):
-            color = _COLORS[i % len(_COLORS)]
+            color = COLORS[i % len(COLORS)]
             early = np.minimum(field.error_at_the_time, MAX_ERROR)
             axes.plot(result.time, early, lw=1.3, color=color, label=field.name)
             for step, error in field.error_at_the_end.items():
                 mark = "o" if error <= MAX_ERROR else "^"
                 axes.plot(place[step], min(error, MAX_ERROR), mark, ms=4.5, color=color)
-        axes.plot([], [], "-", color=_GREY, label="when the step came")
-        axes.plot([], [], "o", ms=4.5, color=_GREY, label="in the final basis")
+        axes.plot([], [], "-", color=GREY, label="when the step came")
+        axes.plot([], [], "o", ms=4.5, color=GREY, label="in the final basis")
         axes.set_yscale("log")
         axes.set(ylabel="relative L2 error")
         axes.grid(which="major")
-        _legend_above(axes, 2 + len(result.fields))
-        _time_axis(axes, result)
+        legend_above(axes, 2 + len(result.fields))
+        time_axis(axes, result)
     return figure
 
 
 def draw_costs(result: RunResult) -> Figure:
     """Draw seconds and bytes per step."""
-    with _figure(3.0) as figure:
+    with new_figure(3.0) as figure:
         left, right = figure.subplots(1, 2)
         base = np.zeros(result.n_steps)
         for name, seconds in result.seconds.items():
@@ -198,7 +199,7 @@ def draw_costs(result: RunResult) -> Figure:
         right.grid(axis="y")
         for axes in (left, right):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            _legend_above(axes, 3)
+            legend_above(axes, 3)
     return figure
 
 
@@ -208,7 +209,8 @@ def _step_edges(timestep: np.ndarray) -> np.ndarray:
     return np.concatenate([[timestep[0] - 0.5], middles, [timestep[-1] + 0.5]])
 
 
-def _legend_above(axes: Axes, n_columns: int) -> None:
+def legend_above(axes: Axes, n_columns: int) -> None:
+    """Put the legend above the axes."""
     axes.legend(ncols=n_columns, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
 
 
@@ -220,7 +222,7 @@ def _usual_top(seconds: np.ndarray) -> float:
     return min(1.08 * float(seconds.max()), usual) or 1.0
 
 
-def _scale(*arrays: np.ndarray) -> tuple[tuple[float, float], str]:
+def color_scale(*arrays: np.ndarray) -> tuple[tuple[float, float], str]:
     """Return limits and colours for fields: diverging where they have both signs."""
     low, high = panels.value_limits(*arrays)
     if low < 0 < high and min(-low, high) > 0.05 * max(-low, high):
@@ -228,12 +230,14 @@ def _scale(*arrays: np.ndarray) -> tuple[tuple[float, float], str]:
     return (low, high), SEQUENTIAL
 
 
-def _add_bar(figure: Figure, drawn: Any, axes: np.ndarray, text: str) -> None:
+def add_bar(figure: Figure, drawn: Any, axes: np.ndarray, text: str) -> None:
+    """Add a colour bar for what was drawn, if it needs one."""
     if drawn is not None:
         bar = figure.colorbar(drawn, ax=axes, label=text, shrink=0.92, pad=0.015, aspect=28)
         bar.outline.set_visible(False)
 
 
-def _time_axis(axes: Axes, result: RunResult) -> None:
+def time_axis(axes: Axes, result: RunResult) -> None:
+    """Label the axis of time."""
     axes.set_xlabel(panels.label("time", result.time_units))
     axes.margins(x=0.01)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dask_exa.report import figures, panels
+from dask_exa.anomaly.alarm import episodes
+from dask_exa.report import alarms, figures, panels
 from dask_exa.report.result import FieldResult, RunResult
 from dask_exa.report.summary import format_bytes, installed_versions
 
@@ -82,7 +83,7 @@ class Report:
     def _parts(self) -> Iterator[str]:
         result = self.result
         yield _head(result)
-        yield _alarms(result)
+        yield from _alarms(result)
         for field in result.fields.values():
             yield from _field(field, result)
         if result.n_steps:
@@ -137,14 +138,36 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str]]:
         yield "held of them", format_bytes(state)
 
 
-def _alarms(result: RunResult) -> str:
+def _alarms(result: RunResult) -> Iterator[str]:
+    if result.stopped:
+        yield f'<div class="alarms"><b>{escape(result.stopped)}</b></div>'
+    if result.alarms:
+        yield _alarm_list(result)
+    if result.detection is None:
+        return
+    yield "<h2>Anomalies</h2>"
     if not result.alarms:
-        return ""
-    rows = "".join(
-        f"<p>Step {alarm['step']}: {escape(str(alarm['reason']))}</p>"
-        for alarm in result.alarms[:20]
-    )
-    more = len(result.alarms) - 20
+        yield f"<p>No alarm in {result.n_steps} steps.</p>"
+    if result.n_steps:
+        yield _image(
+            alarms.draw_scores(result, result.detection),
+            "Score of each step, the limit, and the alarms.",
+            "Score of the most abnormal part of each step, and the limit above which there is an "
+            "alarm; both begin when enough has been learnt. Each row above is about one thing "
+            "that raised alarms.",
+        )
+    for picture in result.detection.pictures:
+        yield _image(
+            alarms.draw_picture(picture, result.time_units),
+            f"The field at the alarm of step {picture.alarm.step}.",
+            f"{escape(picture.alarm.reason)} {picture.note}",
+        )
+
+
+def _alarm_list(result: RunResult) -> str:
+    found = episodes(result.alarms)
+    rows = "".join(f"<p>{escape(alarms.describe(one))}</p>" for one in found[:20])
+    more = len(found) - 20
     rows += f"<p>and {more} more, see summary.json</p>" if more > 0 else ""
     count = "1 alarm" if len(result.alarms) == 1 else f"{len(result.alarms)} alarms"
     return f'<div class="alarms"><b>{count}</b>{rows}</div>'
@@ -218,6 +241,8 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
             yield f"seconds, {name}", f"{np.sum(seconds):.3g}"
     for estimator in dict.fromkeys(field.estimator for field in result.fields.values()):
         yield "estimator", estimator
+    if result.detection is not None:
+        yield "detector", result.detection.detector
     yield from result.facts.items()
     yield from result.outputs.items()
     yield "versions", ", ".join(f"{n} {v}" for n, v in installed_versions().items())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,12 @@ def label(name: Any, units: str) -> str:
     return f"{name} [{mathtext(units)}]" if units else str(name)
 
 
-def plane(field: xr.DataArray, *, keep: tuple[str, ...] = ()) -> tuple[xr.DataArray, str]:
+def plane(
+    field: xr.DataArray,
+    *,
+    keep: tuple[str, ...] = (),
+    through: Mapping[str, int] = MappingProxyType({}),
+) -> tuple[xr.DataArray, str]:
     """Return the part of a field that fits into a picture, and a note on what was left out.
 
     Parameters
@@ -58,6 +65,8 @@ def plane(field: xr.DataArray, *, keep: tuple[str, ...] = ()) -> tuple[xr.DataAr
         Of any number of dimensions; may be lazy, and then stays so.
     keep : tuple of str
         Leading dimensions that are not part of the picture, such as ``component``.
+    through : dict of str to int
+        Index along dimensions where the plane is to lie; by default the middle.
 
     Returns
     -------
@@ -76,7 +85,8 @@ def plane(field: xr.DataArray, *, keep: tuple[str, ...] = ()) -> tuple[xr.DataAr
     """
     dims = [dim for dim in field.dims if dim not in keep]
     longest = sorted(dims, key=lambda dim: field.sizes[dim], reverse=True)[:2]
-    cut = {dim: field.sizes[dim] // 2 for dim in dims if dim not in longest}
+    middle = {str(dim): field.sizes[dim] // 2 for dim in dims}
+    cut = {dim: {**middle, **through}[str(dim)] for dim in dims if dim not in longest}
     steps = {dim: -(-field.sizes[dim] // MAX_PIXELS) for dim in longest}
     note = ""
     if cut:
@@ -88,6 +98,26 @@ def plane(field: xr.DataArray, *, keep: tuple[str, ...] = ()) -> tuple[xr.DataAr
 
 def _place(field: xr.DataArray, dim: Any, position: int) -> str:
     return f"{field[dim].values[position]:g}" if dim in field.coords else str(position)
+
+
+def extent_of(field: xr.DataArray, dim: Any, first: int, last: int) -> tuple[float, float]:
+    """Return where a range of indices begins and ends on the axis of a picture of a field.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from dask_exa.report.panels import extent_of
+    >>> extent_of(xr.DataArray(np.zeros(4), {"x": [0.0, 2.0, 4.0, 6.0]}, "x"), "x", 1, 2)
+    (1.0, 5.0)
+    """
+    positions = _positions(field, dim)
+    if dim not in field.coords or field[dim].dtype.kind not in "iuf":
+        positions = positions / -(-field.sizes[dim] // MAX_PIXELS)
+    low, high = _outer(positions)
+    return (
+        float(positions[first] + low - positions[0]),
+        float(positions[last] + high - positions[-1]),
+    )
 
 
 def draw(axes: Any, field: xr.DataArray, *, cmap: str, limits: tuple[float, float]) -> Any:

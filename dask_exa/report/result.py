@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-SECONDS = ("read", "fit", "transform")
+from dask_exa.anomaly.alarm import Alarm
+
+SECONDS = ("read", "fit", "transform", "detect")
 BYTES = ("data", "state")
 
 
@@ -74,6 +76,51 @@ class FieldResult:
 
 
 @dataclass(frozen=True)
+class AlarmPicture:
+    """The field that an alarm was about, in the step of the alarm.
+
+    Parameters
+    ----------
+    alarm : Alarm
+    field : xarray.DataArray
+        Of one or two dimensions, in host memory.
+    block : dict of str to tuple of float
+        Where the block of the alarm begins and ends on the axes of the picture; empty for an
+        alarm about all of the field.
+    note : str
+        What the picture shows of a field with more than two dimensions.
+    """
+
+    alarm: Alarm
+    field: xr.DataArray
+    block: dict[str, tuple[float, float]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What a detector said of every step.
+
+    Parameters
+    ----------
+    detector : str
+        With its parameters.
+    score : ndarray of shape (n_steps,)
+        Of the most abnormal part of each step, the larger the more abnormal; NaN before the
+        detector had learnt enough.
+    limit : ndarray of shape (n_steps,)
+        Score above which there was an alarm; NaN before it was known.
+    pictures : list of AlarmPicture
+        Of the first alarms about different things.
+    """
+
+    detector: str
+    score: np.ndarray
+    limit: np.ndarray
+    pictures: list[AlarmPicture]
+
+
+@dataclass(frozen=True)
 class RunResult:
     """One run over a stream.
 
@@ -92,8 +139,12 @@ class RunResult:
     bytes : dict of str to ndarray of shape (n_steps,)
         See `BYTES`.
     fields : dict of str to FieldResult
-    alarms : list of dict
-        With the keys ``step``, ``block``, ``score`` and ``reason``.
+    alarms : list of Alarm
+        By increasing step.
+    detection : Detection, optional
+        None where nobody looked for anomalies.
+    stopped : str
+        Why the run ended early on its own account, empty where it did not.
     interrupted : bool
     outputs : dict of str to str
         Files and folders of the run by what they hold; ``checkpoint`` resumes it.
@@ -111,7 +162,9 @@ class RunResult:
     seconds: dict[str, np.ndarray]
     bytes: dict[str, np.ndarray]
     fields: dict[str, FieldResult]
-    alarms: list[dict[str, Any]] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
+    detection: Detection | None = None
+    stopped: str = ""
     interrupted: bool = False
     outputs: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)

@@ -49,6 +49,7 @@ def run_summary(result: RunResult) -> dict[str, Any]:
         "started": result.started,
         "finished": result.finished,
         "interrupted": result.interrupted,
+        "stopped": result.stopped,
         "steps": {
             "seen": result.n_steps,
             "timestep": _plain(result.timestep),
@@ -59,7 +60,8 @@ def run_summary(result: RunResult) -> dict[str, Any]:
         "errors": {name: _errors(field) for name, field in result.fields.items()},
         "seconds": {name: _plain(values) for name, values in result.seconds.items()},
         "bytes": {name: _plain(values) for name, values in result.bytes.items()},
-        "alarms": [_plain(alarm) for alarm in result.alarms],
+        "alarms": [_plain(alarm.as_dict()) for alarm in result.alarms],
+        "detection": _detection(result),
         "outputs": dict(result.outputs),
         "versions": installed_versions(),
     }
@@ -147,6 +149,17 @@ def _errors(field: FieldResult) -> dict[str, Any]:
             "relative_l2": _plain([*late.values()]),
             "as_stored": _plain([field.error_as_stored[step] for step in late]),
         },
+    }
+
+
+def _detection(result: RunResult) -> dict[str, Any]:
+    found = result.detection
+    if found is None:
+        return {"detector": None, "score": None, "limit": None}
+    return {
+        "detector": found.detector,
+        "score": _plain(found.score),
+        "limit": _plain(found.limit),
     }
 
 

@@ -126,10 +126,10 @@ def test_values_that_are_not_finite_raise_an_alarm():
     steps = make_steps(12, rank=3)
     steps[6].density[1, 2:4] = np.nan
     session = learn(steps, IncrementalPCA(3))
-    (alarm,) = session.alarms
-    assert alarm["step"] == 16
-    assert alarm["score"] == pytest.approx(2 / 48)
-    assert "density has 2 of 48 values that are not finite" in alarm["reason"]
+    (alarm,) = session.watcher.alarms
+    assert alarm.step == 16
+    assert alarm.score == pytest.approx(2 / 48)
+    assert "density has 2 of 48 values that are not finite" in alarm.reason
     density, potential = session.models["density"], session.models["potential"]
     assert density.estimator.n_samples_seen_ == 11
     assert potential.estimator.n_samples_seen_ == 12

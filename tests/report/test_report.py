@@ -10,12 +10,44 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from dask_exa.report import FieldResult, Picture, Report, RunResult, figures, write_summary
-from dask_exa.report.panels import draw, plane, symmetric_limits, value_limits
+from dask_exa.anomaly.alarm import Alarm, episodes
+from dask_exa.report import (
+    AlarmPicture,
+    Detection,
+    FieldResult,
+    Picture,
+    Report,
+    RunResult,
+    figures,
+    write_summary,
+)
+from dask_exa.report.alarms import describe, draw_picture, draw_scores
+from dask_exa.report.panels import draw, extent_of, plane, symmetric_limits, value_limits
+from dask_exa.report.result import SECONDS
 from dask_exa.report.summary import FITTED, format_bytes, run_summary
 from tests.report.schema import check_against_schema
 
 N_STEPS, N_COMPONENTS = 6, 3
+ALARM = Alarm(
+    step=4,
+    score=0.9,
+    reason="density is <odd>.",
+    block=((0, 3), (4, 7)),
+    p_value=1e-4,
+    features=("density: jump",),
+    variable="density",
+)
+
+
+def detection(**changes):
+    field = field_result().pictures[0].original
+    values = {
+        "detector": "FieldDetector()",
+        "score": np.array([np.nan, 0.4, 0.4, 0.5, 0.9, 0.5]),
+        "limit": np.array([np.nan, np.nan, 0.8, 0.8, 0.8, 0.8]),
+        "pictures": [AlarmPicture(ALARM, field, {"y": (-0.25, 1.75), "x": (1.75, 3.75)})],
+    }
+    return Detection(**(values | changes))
 
 
 def field_result(name="density", shape=(8, 10), **changes):
@@ -67,7 +99,7 @@ def run_result(*fields, **changes):
         "timestep": steps,
         "time": steps * 0.5,
         "time_units": "1/Omega_ci",
-        "seconds": {name: np.full(N_STEPS, 0.1) for name in ("read", "fit", "transform")},
+        "seconds": {name: np.full(N_STEPS, 0.1) for name in SECONDS},
         "bytes": {"data": np.full(N_STEPS, 640), "state": steps * 1000},
         "fields": {field.name: field for field in fields or (field_result(),)},
         "outputs": {
@@ -121,8 +153,8 @@ def test_names_are_escaped():
 
 def test_page_says_how_the_run_ended():
     assert ">complete<" in Report(run_result())._repr_html_()
-    alarm = {"step": 4, "block": None, "score": 0.5, "reason": "density is odd"}
-    text = Report(run_result(interrupted=True, alarms=[alarm] * 30))._repr_html_()
+    alarms = [Alarm(step, 0.5, "density is odd") for step in range(0, 60, 2)]
+    text = Report(run_result(interrupted=True, alarms=alarms))._repr_html_()
     assert ">interrupted<" in text
     assert "30 alarms" in text
     assert "Step 4: density is odd" in text
@@ -135,7 +167,7 @@ def test_page_without_a_basis_and_without_steps():
     nothing = {
         "timestep": np.array([], dtype=int),
         "time": np.array([]),
-        "seconds": {name: np.array([]) for name in ("read", "fit", "transform")},
+        "seconds": {name: np.array([]) for name in SECONDS},
         "bytes": {name: np.array([]) for name in ("data", "state")},
     }
     empty = dataclasses.replace(field, error_at_the_time=np.array([]))
@@ -208,12 +240,15 @@ def test_limits_of_odd_values():
 
 
 def test_summary_is_as_documented(tmp_path):
-    alarm = {"step": 4, "block": [[0, 3], [4, 7]], "score": 0.5, "reason": "density is odd"}
-    result = run_result(alarms=[alarm])
+    result = run_result(alarms=[ALARM], detection=detection(), stopped="stopped at step 4")
     write_summary(result, tmp_path / "summary.json")
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert not check_against_schema(summary), "documented, but not there"
     assert summary["steps"]["timestep"] == list(range(N_STEPS))
+    assert summary["stopped"] == "stopped at step 4"
+    assert summary["alarms"][0]["block"] == [[0, 3], [4, 7]]
+    assert summary["alarms"][0]["p_value"] == 1e-4
+    assert summary["detection"]["score"] == [None, 0.4, 0.4, 0.5, 0.9, 0.5]
     assert summary["errors"]["density"]["at_the_time"][:4] == [None, None, None, 0.3]
     assert summary["errors"]["density"]["at_the_end"]["as_stored"] == [None, 0.06]
     assert set(summary["versions"]) > {"python", "dask-exa", "dask", "zarr"}
@@ -238,3 +273,67 @@ def test_failure_leaves_the_earlier_summary(tmp_path):
 )
 def test_bytes_are_readable(n_bytes, text):
     assert format_bytes(n_bytes) == text
+
+
+def test_page_shows_scores_and_the_field_of_an_alarm():
+    text = Report(run_result(alarms=[ALARM], detection=detection()))._repr_html_()
+    assert "<b>1 alarm</b><p>Step 4, block [0:3, 4:7]: density is &lt;odd&gt;.</p>" in text
+    assert text.count("<img") == 8
+    assert "density is <odd>" not in text
+    quiet = Report(run_result(detection=detection(pictures=[])))._repr_html_()
+    assert "No alarm in 6 steps." in quiet
+    stopped = Report(run_result(stopped="stopped at step 4: odd", detection=detection()))
+    assert "<b>stopped at step 4: odd</b>" in stopped._repr_html_()
+
+
+def test_scores_limit_and_alarms_are_drawn_where_they_belong():
+    result = run_result(alarms=[ALARM, ALARM._replace(step=5, features=("potential: jump",))])
+    marks, lines = draw_scores(result, detection()).axes
+    assert [label.get_text() for label in marks.get_yticklabels()] == [
+        "density: jump",
+        "potential: jump",
+    ]
+    assert [line.get_xdata().tolist() for line in marks.lines] == [[2.0], [2.5]]
+    score, limit, above = lines.lines
+    np.testing.assert_array_equal(score.get_ydata(), detection().score)
+    np.testing.assert_array_equal(limit.get_ydata(), detection().limit)
+    assert above.get_xdata().tolist() == [2.0]
+
+
+def test_scores_without_any_are_still_a_picture():
+    nothing = np.full(N_STEPS, np.nan)
+    figure = draw_scores(run_result(alarms=[ALARM]), detection(score=nothing, limit=nothing))
+    (marks,) = figure.axes
+    assert len(marks.lines) == 1
+    assert draw_scores(run_result(), detection(score=nothing, limit=nothing)).axes
+
+
+def test_block_of_an_alarm_is_marked_in_the_picture():
+    figure = draw_picture(detection().pictures[0])
+    patches = figure.axes[0].patches
+    assert {(p.get_x(), p.get_y(), p.get_width(), p.get_height()) for p in patches} == {
+        (1.75, -0.25, 2.0, 2.0)
+    }
+    everywhere = AlarmPicture(ALARM, detection().pictures[0].field, {})
+    assert not draw_picture(everywhere).axes[0].patches
+
+
+def test_extent_of_a_block_in_coordinates_and_in_indices():
+    named = xr.DataArray(np.zeros((4, 900)), {"y": [0.0, 0.5, 1.0, 1.5]}, ("y", "x"))
+    assert extent_of(named, "y", 0, 1) == (-0.25, 0.75)
+    assert extent_of(named, "y", 3, 3) == (1.25, 1.75)
+    low, high = extent_of(named, "x", 300, 599)  # every third point is drawn
+    assert low == pytest.approx(100, abs=0.5)
+    assert high == pytest.approx(200, abs=0.5)
+
+
+def test_alarms_that_go_on_are_one_episode():
+    steps = [(3, "a"), (4, "a"), (4, "b"), (5, "a"), (9, "a")]
+    alarms = [Alarm(step, float(step == 4), "odd", features=(name,)) for step, name in steps]
+    found = episodes(alarms)
+    assert [(e.first.step, e.last_step, e.n_alarms, e.worst.step) for e in found] == [
+        (3, 5, 3, 4),
+        (4, 4, 1, 4),
+        (9, 9, 1, 9),
+    ]
+    assert describe(found[0]) == "Steps 3 to 5: odd"
