@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from typing import Any
 
+import dask.array as da
 import numpy as np
+from _cluster import moved_bytes, peak_rss, two_processes
 from _labelled import SETS, load, streamed
 from _table import Table
+from distributed import Client
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dask_exa import kernels
@@ -35,6 +39,30 @@ def streaming(repeats: int) -> None:
         for size in (256, 1024, 4096):
             table.row(n_seen, size, *[_rate(start, X, size, params, repeats)
                                       for params in settings.values()])  # fmt: skip
+    table.show()
+
+
+def transfers(repeats: int) -> None:
+    """Fit on two worker processes that make their chunks: bytes moved, peak memory, time."""
+    table = Table("64 chunks made on two processes, 16 float32 (goal: 16 MB moved)",
+                  "rows a chunk", "data (MB)", "moved (MB)", "state (MB)", "peak RSS (MB)",
+                  "seconds")  # fmt: skip
+    with two_processes() as cluster, Client(cluster) as client:
+        for n_rows in (10_000, 100_000, 400_000):
+            X = da.map_blocks(
+                _made,
+                n_rows,
+                chunks=((n_rows,) * 64, (16,)),
+                dtype=np.float32,
+                meta=np.empty((0, 0), np.float32),
+            )
+            before, begin = moved_bytes(client), time.perf_counter()
+            model = IsolationForest(random_state=0).fit(X)
+            seconds = time.perf_counter() - begin
+            moved = moved_bytes(client) - before
+            peak = max(client.run(peak_rss).values())
+            state = len(pickle.dumps(model))
+            table.row(n_rows, *(n / 1e6 for n in (X.nbytes, moved, state, peak)), seconds)
     table.show()
 
 
@@ -85,6 +113,11 @@ def forgetting(repeats: int) -> None:
     cells = ["{:.3f}/{:.3f}".format(*np.mean(cells, axis=0)) for cells in means.values()]
     table.row("mean", "", *cells)
     table.show()
+
+
+def _made(n_rows: int, block_info: Any = None) -> np.ndarray:
+    number = block_info[None]["chunk-location"][0]
+    return np.random.default_rng(number).standard_normal((n_rows, 16), dtype=np.float32)
 
 
 def _rate(

@@ -1,7 +1,8 @@
-"""IsolationForest against its peers and its goals.
+"""Anomaly detectors, thresholds and subspaces against their peers and goals.
 
-Run with: python benchmarks/anomaly.py [scoring growth skim quality prequential]
-Peers: scikit-learn; coniferest too where it is installed. Real data: ../shared/data/anomaly.
+Run with: python benchmarks/anomaly.py [TABLE ...]; --help lists the tables.
+Peers: scikit-learn; coniferest, River and DataSketches too where they are installed. Real data:
+../shared/data.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import warnings
 import joblib
 import numpy as np
 from _half_space import half_space_quality, half_space_speed, half_space_state
-from _isolation import forgetting, oblique, streaming
+from _isolation import forgetting, oblique, streaming, transfers
 from _labelled import DATA, SERIES, SETS, STREAMS, load, stream, streamed
 from _online import online_quality, online_speed, online_switch, online_union
 from _subspace import false_alarms, interference, sketches, turbulence, updates, wide_fields
@@ -151,7 +152,7 @@ def prequential(repeats: int) -> None:
 
 
 FOREST = (scoring, growth, skim, quality, prequential)
-ISOLATION = (streaming, oblique, forgetting)
+ISOLATION = (streaming, transfers, oblique, forgetting)
 ONLINE = (online_speed, online_quality, online_switch, online_union)
 HALF_SPACE = (half_space_speed, half_space_state, half_space_quality)
 SUBSPACE = (false_alarms, sketches, updates, interference, turbulence, wide_fields)
@@ -159,7 +160,7 @@ TABLES = {f.__name__: f for f in (*FOREST, *ISOLATION, *ONLINE, *HALF_SPACE, *SU
 
 # Tables that need no real data.
 SYNTHETIC = {
-    *("scoring", "growth", "skim", "streaming", "half_space_speed"),
+    *("scoring", "growth", "skim", "streaming", "transfers", "half_space_speed"),
     *("false_alarms", "sketches", "updates", "wide_fields"),
 }
 

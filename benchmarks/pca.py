@@ -17,8 +17,9 @@ import warnings
 import dask
 import dask.array as da
 import numpy as np
+from _cluster import moved_bytes, peak_rss, two_processes
 from _table import Table, interleaved, machine
-from distributed import Client, LocalCluster, wait
+from distributed import Client, wait
 from sklearn.decomposition import PCA
 from sklearn.decomposition import IncrementalPCA as SklearnPCA
 
@@ -85,15 +86,15 @@ def rows(repeats: int) -> None:
     """Rows layout on two worker processes, against dask-ml."""
     table = Table("rows, LocalCluster of 2 processes × 1 thread, 200 000 × 256, k=32",
                   "case", "ours s", "peer s", "ratio", "bytes moved / data")  # fmt: skip
-    with _cluster() as cluster, Client(cluster) as client:
+    with two_processes() as cluster, Client(cluster) as client:
         lazy = da.random.default_rng(0).standard_normal((200_000, 256), chunks=(25_000, 256))
         kept = lazy.persist()
         wait(kept)
         for name, X in (("made while fitted", lazy), ("persisted", kept)):
             _fit(IncrementalPCA, X)
-            before = _moved(client)
+            before = moved_bytes(client)
             _fit(IncrementalPCA, X)
-            moved = (_moved(client) - before) / X.nbytes
+            moved = (moved_bytes(client) - before) / X.nbytes
             try:
                 from dask_ml.decomposition import IncrementalPCA as DaskMLPCA
             except ImportError:
@@ -116,16 +117,16 @@ def columns(repeats: int, n_steps: int = 64, n_features: int = 4_194_304, n_slab
     table = Table(f"columns, {n_steps} steps of 8 × {n_features} float32 in {n_slabs} chunks, "
                   "2 processes × 1 thread, k=32", "quantity", "found", "goal")  # fmt: skip
     with dask.config.set({"distributed.scheduler.work-stealing": False}):
-        cluster = _cluster()
+        cluster = two_processes()
     with cluster, Client(cluster) as client:
         pca = IncrementalPCA(K, layout="columns")
         client.run(_import)
-        base = max(client.run(_peak_rss).values())
+        base = max(client.run(peak_rss).values())
         seconds = []
         for step in range(n_steps):
             X = _field(step, n_features, n_features // n_slabs)
             seconds.append(_seconds(lambda X=X: pca.partial_fit(X)))
-        moved, peak = _moved(client), max(client.run(_peak_rss).values())
+        moved, peak = moved_bytes(client), max(client.run(peak_rss).values())
         pca.explained_variance_  # noqa: B018  computed when asked for
         data = n_steps * 8 * n_features * 4
         budget = 3 * (K + 8) * 4 * n_features / 2
@@ -237,10 +238,6 @@ def _distance(model, truth):
     return s, np.linalg.norm(missing, 2)
 
 
-def _cluster():
-    return LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, memory_limit=0)
-
-
 def _field(step, n_features, chunk):
     def block(block_info=None):
         first, last = block_info[None]["array-location"][1]
@@ -257,20 +254,6 @@ def _field(step, n_features, chunk):
 
     chunks = ((8,), (chunk,) * (n_features // chunk))
     return da.map_blocks(block, chunks=chunks, dtype=np.float32, meta=np.empty((0, 0), np.float32))
-
-
-def _moved(client):
-    def total(dask_worker):
-        return sum(transfer["total"] for transfer in dask_worker.transfer_incoming_log)
-
-    return sum(client.run(total).values())
-
-
-def _peak_rss():
-    # not ru_maxrss: a process starts with that of the one that started it
-    with open("/proc/self/status") as status:
-        (line,) = [line for line in status if line.startswith("VmHWM")]
-    return int(line.split()[1]) * 1024
 
 
 def _import():

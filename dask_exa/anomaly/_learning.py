@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from dask_exa._array import Array
 from dask_exa._samples import Samples, flat_rows, is_dask
 from dask_exa.anomaly import _scoring
 from dask_exa.anomaly._detector import (
@@ -44,7 +43,9 @@ def learn(params: Any, samples: Samples, sample_weight: Any, start: Reservoir | 
         seed, capacity, first = start.seed, start.capacity, start.position
     decay = -math.log(params.forgetting_factor)
     sampling = Sampling(params.n_estimators, capacity, seed, params.stream, decay, first)
-    reducer = _reducer(sampling, params.nan == "raise")
+    reducer = _reducer(sampling)
+    if params.nan == "raise":
+        reducer = _scoring.refusing(reducer)
     if samples.is_lazy:
         samples, sample_weight = flat_rows(samples, sample_weight)
         return tree(reducer, samples.array, sample_weight, start)
@@ -101,28 +102,14 @@ def _capacity(max_samples: Any, n_samples: int) -> int:
     return max(1, int(max_samples * n_samples))
 
 
-def _reducer(sampling: Sampling, refuse: bool) -> Reducer:
+def _reducer(sampling: Sampling) -> Reducer:
     return Reducer(
-        functools.partial(_summarize, sampling=sampling, refuse=refuse),
+        functools.partial(reservoir.summarize, sampling=sampling),
         reservoir.merge,
-        functools.partial(_extend, sampling=sampling, refuse=refuse),
-        functools.partial(_located, sampling=sampling, refuse=refuse),
+        functools.partial(reservoir.extend, sampling=sampling),
+        functools.partial(_located, sampling=sampling),
     )
 
 
-def _located(row: int, sampling: Sampling, refuse: bool) -> Reducer:
-    return _reducer(sampling.at(row), refuse)
-
-
-def _summarize(X: Array, weight: Array | None, sampling: Sampling, refuse: bool) -> Reservoir:
-    if refuse:
-        _scoring.refuse_non_finite(X)
-    return reservoir.summarize(X, weight, sampling)
-
-
-def _extend(
-    summary: Reservoir, X: Array, weight: Array | None, sampling: Sampling, refuse: bool
-) -> Reservoir:
-    if refuse:
-        _scoring.refuse_non_finite(X)
-    return reservoir.extend(summary, X, weight, sampling)
+def _located(row: int, sampling: Sampling) -> Reducer:
+    return _reducer(sampling.at(row))

@@ -18,8 +18,8 @@ from dask_exa.summaries import reservoir
 from dask_exa.summaries.reservoir import Sampling
 
 FALSE_ALARM_RATE = 1e-3
-AT_BOTH_LIMITS = 2.0
-"""Score of a subspace detector where Q and T² are both at their limits."""
+TWICE_THE_LIMIT = 2.0
+"""Of a subspace detector, whose scores are relative to its limit."""
 _N_RESPONSIBLE = 3
 _MEMORY = 4096
 _KEPT = Sampling(n_trees=1, capacity=256, seed=0, decay=1 / _MEMORY)
@@ -60,7 +60,7 @@ class FieldDetector(BaseEstimator):
         Of the default threshold: share of normal steps that raise an alarm by their score.
     least_score : float, optional
         Score without which there is no alarm, however rare it is. Default: 2 for the default
-        detector, as where both of its statistics are at their limits of 99 %; none for others.
+        detector, twice what 99 % of normal samples stay below; none for others.
     n_warmup : int, default=16
         Steps to learn before scores count.
 
@@ -175,7 +175,7 @@ class FieldDetector(BaseEstimator):
     def _least_score(self) -> float:
         if self.least_score is not None:
             return self.least_score
-        return AT_BOTH_LIMITS if self.detector is None else -np.inf
+        return TWICE_THE_LIMIT if self.detector is None else -np.inf
 
     def _alarm(self, step: int, seen: Observation, worst: int, score: float, p: float) -> Alarm:
         """Return the alarm about a block, with the features that make it abnormal."""

@@ -89,7 +89,7 @@ def run(
         fields=session.results(),
         alarms=session.watcher.alarms,
         detection=session.watcher.result(session.history),
-        stopped=_reason(session.watcher.alarms[0]) if ended_by == "alarm" else "",
+        stopped=_reason(session.new_alarms[0]) if ended_by == "alarm" else "",
         interrupted=interrupted,
         outputs=outputs.output_paths(out),
         facts=facts or {},

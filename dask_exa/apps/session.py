@@ -194,7 +194,7 @@ def follow(
         Where a step's arrays go before it is learnt, such as to workers.
     after_step : callable, optional
     stop_on_alarm : bool, default=False
-        Whether the first alarm ends the run, after its step was seen.
+        Whether the next alarm about something new ends the run, after its step was seen.
 
     Returns
     -------
@@ -211,7 +211,7 @@ def follow(
             session.absorb(step if place is None else place(step), clock.lap())
             if after_step is not None:
                 after_step(session)
-            if stop_on_alarm and session.watcher.alarms:
+            if stop_on_alarm and session.new_alarms:
                 return "alarm"
         return "signal" if stop.requested else ""
 

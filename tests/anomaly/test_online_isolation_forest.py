@@ -10,7 +10,6 @@ import dask.array as da
 import distributed
 import numpy as np
 import pytest
-import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
@@ -55,19 +54,6 @@ def test_scores_are_those_of_the_naive_version():
     np.testing.assert_allclose(model.score_samples(QUERY), -(2 ** -(depth / scale)), rtol=1e-6)
 
 
-@settings(max_examples=20)
-@given(cuts=st.lists(st.integers(0, 3000), max_size=6), data=st.data())
-def test_no_cut_of_the_stream_shows(cuts, data):
-    edges = np.array([0, *sorted(cuts), 3000])
-    stream = make()
-    for low, high in itertools.pairwise(edges):
-        if high > low:
-            lazy = da.from_array(X[low:high], chunks=(700, 2))
-            stream.partial_fit(lazy if data.draw(st.booleans()) else X[low:high])
-    np.testing.assert_array_equal(stream.score_samples(QUERY), EXPECTED)
-    assert stream.n_samples_seen_ == 3000
-
-
 @pytest.mark.parametrize("chunks", [(3000, 4), (1000, 2), (97, 4), ((0, 10, 0, 2990), 4)])
 def test_neither_chunks_nor_workers_show(chunks):
     with dask.config.set(scheduler="threads", num_workers=4):
@@ -103,20 +89,6 @@ def moved(client):
         return [str(key) for entry in dask_worker.transfer_incoming_log for key in entry["keys"]]
 
     return collections.Counter(itertools.chain(*client.run(keys).values()))
-
-
-def test_lazy_and_labelled_in_lazy_and_labelled_out():
-    model = make().fit(X)
-    answer = model.predict(da.from_array(QUERY, chunks=(70, 2)))
-    assert answer.chunks == ((70, 70, 60),)
-    np.testing.assert_array_equal(answer.compute(), model.predict(QUERY))
-    film = xr.DataArray(X.reshape(30, 100, 4), dims=("time", "x", "field"))
-    labelled = make(sample_dims=("time", "x"))
-    for array in (film, film.chunk({"time": 7, "x": 50})):
-        verdict = labelled.fit(array).predict(array)
-        assert verdict.dims == ("time", "x")
-        if array is film:
-            np.testing.assert_array_equal(verdict.data.ravel(), model.predict(X))
 
 
 @pytest.mark.parametrize("how", ["pickle", "save"])
