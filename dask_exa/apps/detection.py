@@ -103,9 +103,15 @@ class Watcher:
         self._before = {alarm.subject for alarm in alarms}
         self.alarms.extend(alarms)
         if self.detector is not None:
-            for alarm in new[: MAX_PICTURES - len(self.pictures)]:
-                self.pictures.append(_picture(step, alarm))
+            self._draw(step, alarms, new)
         return Alarms(alarms, new), found
+
+    def _draw(self, step: xr.Dataset, alarms: list[Alarm], new: list[Alarm]) -> None:
+        """Keep a picture of every variable with a new alarm, while there is room."""
+        for name in dict.fromkeys(_variable(step, alarm) for alarm in new):
+            if len(self.pictures) < MAX_PICTURES:
+                about = [alarm for alarm in alarms if _variable(step, alarm) == name]
+                self.pictures.append(_picture(step[name], about))
 
     def result(self, history: dict[str, list[Any]]) -> Detection | None:
         """Return what the report shows, given the history of a session."""
@@ -119,11 +125,22 @@ class Watcher:
         )
 
 
-def _picture(step: xr.Dataset, alarm: Alarm) -> AlarmPicture:
-    """Return the picture of a step, through the block of the alarm, in host memory."""
-    name = alarm.variable or str(next(iter(step.data_vars)))
-    field = step[name]
-    bounds = dict(zip(map(str, field.dims), alarm.block or (), strict=False))
-    shown, note = plane(field, through={dim: sum(pair) // 2 for dim, pair in bounds.items()})
-    block = {dim: extent_of(field, dim, *pair) for dim, pair in bounds.items() if dim in shown.dims}
-    return AlarmPicture(alarm, shown.compute(), block, note)
+def _variable(step: xr.Dataset, alarm: Alarm) -> str:
+    """Return the variable that an alarm is about, or the first one where it is about several."""
+    names = [str(name) for name in step.data_vars]
+    return alarm.variable if alarm.variable in names else names[0]
+
+
+def _picture(field: xr.DataArray, alarms: list[Alarm]) -> AlarmPicture:
+    """Return the picture of a field, through the block of its first alarm, in host memory."""
+    dims = [str(dim) for dim in field.dims]
+    bounds = [dict(zip(dims, alarm.block or (), strict=False)) for alarm in alarms]
+    through = {dim: sum(pair) // 2 for dim, pair in bounds[0].items()}
+    shown, note = plane(field, through=through)
+    cut = {dim: at for dim, at in through.items() if dim not in shown.dims}
+    blocks = [
+        {dim: extent_of(field, dim, *pair) for dim, pair in block.items() if dim in shown.dims}
+        for block in bounds
+        if block and all(block[dim][0] <= at <= block[dim][1] for dim, at in cut.items())
+    ]
+    return AlarmPicture(alarms[0], shown.compute(), blocks, note)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -55,7 +59,8 @@ def draw_scores(result: RunResult, detection: Detection) -> Figure:
         ).ravel()
         if shown:
             for i, times in enumerate(shown.values()):
-                grid[0].plot(times, np.full(len(times), i), "v", ms=6, color=ALARM_COLOR)
+                place_of_row = np.full(len(times), i)
+                grid[0].plot(times, place_of_row, "v", ms=6, color=ALARM_COLOR, clip_on=False)
             grid[0].set_yticks(range(len(shown)), list(shown))
             grid[0].set_ylim(len(shown) - 0.5, -0.5)
             grid[0].grid(axis="both")
@@ -68,7 +73,7 @@ def draw_scores(result: RunResult, detection: Detection) -> Figure:
 
 
 def draw_picture(picture: AlarmPicture, time_units: str = "") -> Figure:
-    """Draw the field of an alarm with its block marked."""
+    """Draw the field of alarms with their blocks marked."""
     field = picture.field
     with figures.new_figure(0.8 + 4.0 * panels.height_of(field), 6.4) as figure:
         axes = figure.subplots()
@@ -76,18 +81,18 @@ def draw_picture(picture: AlarmPicture, time_units: str = "") -> Figure:
         drawn = panels.draw(axes, field, cmap=cmap, limits=limits)
         time = f"{float(field.time):.6g} {panels.mathtext(time_units)}".strip()
         axes.set_title(f"step {picture.alarm.step}, time {time}", loc="left")
-        if field.ndim == 2:
-            _mark_block(axes, picture)
+        for block in picture.blocks if field.ndim == 2 else ():
+            _mark_block(axes, field, block)
         units = str(field.attrs.get("units", ""))
         figures.add_bar(figure, drawn, np.array([axes]), panels.label(field.name, units))
     return figure
 
 
-def _mark_block(axes: figures.Axes, picture: AlarmPicture) -> None:
-    rows, columns = (str(dim) for dim in picture.field.dims)
-    if not {rows, columns} <= set(picture.block):
+def _mark_block(axes: figures.Axes, field: xr.DataArray, block: Mapping[str, Any]) -> None:
+    rows, columns = (str(dim) for dim in field.dims)
+    if not {rows, columns} <= set(block):
         return
-    (bottom, top), (left, right) = picture.block[rows], picture.block[columns]
+    (bottom, top), (left, right) = block[rows], block[columns]
     for color, width in (("white", 4.0), (ALARM_COLOR, 2.0)):  # seen on any colour of the field
         axes.add_patch(
             Rectangle(
@@ -101,7 +106,8 @@ def _draw_lines(axes: figures.Axes, result: RunResult, detection: Detection) -> 
     axes.plot(result.time, detection.limit, lw=1.3, ls="--", color=ALARM_COLOR, label="limit")
     with np.errstate(invalid="ignore"):
         above = detection.score > detection.limit
-    axes.plot(result.time[above], detection.score[above], "o", ms=5, color=ALARM_COLOR)
+    marks = result.time[above], detection.score[above]
+    axes.plot(*marks, "o", ms=5, color=ALARM_COLOR, clip_on=False)
     axes.set(ylabel="anomaly score")
     axes.grid(axis="y")
     figures.legend_above(axes, 2)

@@ -40,6 +40,7 @@ _CSS = """
 .exa th{font-weight:600;width:15rem}
 .exa .alarms{border-left:4px solid #cf5b1b;background:#fdf4ec;padding:.7rem 1rem;
  border-radius:.3rem}
+.exa .alarms+.alarms{margin-top:.6rem}
 .exa .scroll{overflow-x:auto}
 @media (max-width:560px){.exa{padding:.8rem}.exa th{width:auto}}
 """
@@ -108,6 +109,8 @@ class Report:
 
 def _head(result: RunResult) -> str:
     state, kind = ("interrupted", " stopped") if result.interrupted else ("complete", "")
+    if result.stopped:
+        state, kind = "stopped at an alarm", " stopped"
     cards = "".join(
         f'<div class="card"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for name, value in _key_figures(result)
@@ -140,7 +143,7 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str]]:
 
 def _alarms(result: RunResult) -> Iterator[str]:
     if result.stopped:
-        yield f'<div class="alarms"><b>{escape(result.stopped)}</b></div>'
+        yield f'<div class="alarms"><b>{escape(_sentence(result.stopped))}</b></div>'
     if result.alarms:
         yield _alarm_list(result)
     if result.detection is None:
@@ -160,8 +163,13 @@ def _alarms(result: RunResult) -> Iterator[str]:
         yield _image(
             alarms.draw_picture(picture, result.time_units),
             f"The field at the alarm of step {picture.alarm.step}.",
-            f"{escape(picture.alarm.reason)} {picture.note}",
+            f"{escape(_sentence(picture.alarm.reason))} {picture.note}",
         )
+
+
+def _sentence(text: str) -> str:
+    """Return a text with a capital letter, unless it begins with a name."""
+    return text[:1].upper() + text[1:] if text.startswith(("the ", "a ", "stopped ")) else text
 
 
 def _alarm_list(result: RunResult) -> str:

@@ -77,23 +77,23 @@ class FieldResult:
 
 @dataclass(frozen=True)
 class AlarmPicture:
-    """The field that an alarm was about, in the step of the alarm.
+    """The field that alarms of one step were about.
 
     Parameters
     ----------
     alarm : Alarm
+        The first of them.
     field : xarray.DataArray
         Of one or two dimensions, in host memory.
-    block : dict of str to tuple of float
-        Where the block of the alarm begins and ends on the axes of the picture; empty for an
-        alarm about all of the field.
+    blocks : list of dict of str to tuple of float
+        Where the blocks of the alarms begin and end on the axes of the picture.
     note : str
         What the picture shows of a field with more than two dimensions.
     """
 
     alarm: Alarm
     field: xr.DataArray
-    block: dict[str, tuple[float, float]]
+    blocks: list[dict[str, tuple[float, float]]]
     note: str = ""
 
 

@@ -70,7 +70,28 @@ def test_pictures_are_of_the_first_things_and_mark_the_block():
     assert len(watcher.pictures) == MAX_PICTURES
     picture = watcher.pictures[0]
     assert picture.field.name == "potential"
-    assert picture.block == {"y": (1.5, 3.5), "x": (1.75, 3.75)}
+    assert picture.blocks == [{"y": (1.5, 3.5), "x": (1.75, 3.75)}]
+
+
+def test_alarms_about_one_field_share_a_picture():
+    blocks = [((0, 3), (0, 3)), ((4, 7), (0, 3))]
+    told = [alarm(0, f"density: {i}", block=block) for i, block in enumerate(blocks)]
+    watcher = Watcher(Scripted({0: [*told, alarm(0, "potential: jump")]}))
+    watcher.look(step_of(0), [])
+    assert [picture.field.name for picture in watcher.pictures] == ["density", "potential"]
+    assert [len(picture.blocks) for picture in watcher.pictures] == [2, 0]
+
+
+def test_blocks_that_the_plane_does_not_cut_are_not_marked():
+    field = xr.DataArray(np.zeros((4, 8, 8)), dims=("z", "y", "x"), name="density")
+    step = xr.Dataset({"density": field}, {"time": 0.0, "timestep": 0})
+    square = ((0, 3), (0, 3))
+    told = [alarm(0, f"density: {z}", block=((z, z), *square)) for z in (3, 1, 3)]
+    watcher = Watcher(Scripted({0: told}))
+    watcher.look(step, [])
+    (picture,) = watcher.pictures
+    assert picture.note == "Shown: the plane z = 3."
+    assert len(picture.blocks) == 2
 
 
 def test_without_a_detector_only_broken_variables_are_reported():

@@ -45,7 +45,7 @@ def detection(**changes):
         "detector": "FieldDetector()",
         "score": np.array([np.nan, 0.4, 0.4, 0.5, 0.9, 0.5]),
         "limit": np.array([np.nan, np.nan, 0.8, 0.8, 0.8, 0.8]),
-        "pictures": [AlarmPicture(ALARM, field, {"y": (-0.25, 1.75), "x": (1.75, 3.75)})],
+        "pictures": [AlarmPicture(ALARM, field, [{"y": (-0.25, 1.75), "x": (1.75, 3.75)}])],
     }
     return Detection(**(values | changes))
 
@@ -283,7 +283,9 @@ def test_page_shows_scores_and_the_field_of_an_alarm():
     quiet = Report(run_result(detection=detection(pictures=[])))._repr_html_()
     assert "No alarm in 6 steps." in quiet
     stopped = Report(run_result(stopped="stopped at step 4: odd", detection=detection()))
-    assert "<b>stopped at step 4: odd</b>" in stopped._repr_html_()
+    text = stopped._repr_html_()
+    assert "<b>Stopped at step 4: odd</b>" in text
+    assert ">stopped at an alarm<" in text
 
 
 def test_scores_limit_and_alarms_are_drawn_where_they_belong():
@@ -314,7 +316,7 @@ def test_block_of_an_alarm_is_marked_in_the_picture():
     assert {(p.get_x(), p.get_y(), p.get_width(), p.get_height()) for p in patches} == {
         (1.75, -0.25, 2.0, 2.0)
     }
-    everywhere = AlarmPicture(ALARM, detection().pictures[0].field, {})
+    everywhere = AlarmPicture(ALARM, detection().pictures[0].field, [])
     assert not draw_picture(everywhere).axes[0].patches
 
 
