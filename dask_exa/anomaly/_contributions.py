@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import dask.array as da
-import numpy as np
 import xarray as xr
 
-from dask_exa._array import Array
-from dask_exa._samples import Samples, flatten
+from dask_exa._samples import Samples
+from dask_exa.anomaly import _scoring
 from dask_exa.anomaly._subspace import Scorer
 
 
 def contributions(samples: Samples, scorer: Scorer) -> Any:
     """Return what every feature adds to a statistic, in the kind and shape of the samples."""
-    X, a = samples.array, samples.n_sample_axes
-    if samples.is_lazy:
-        X = X.rechunk(dict.fromkeys(range(a, X.ndim), -1))
-        packed = da.from_array(np.frombuffer(pickle.dumps(scorer), dtype=np.uint8), chunks=-1)
-        axes = tuple(range(X.ndim))
-        values = da.blockwise(
-            _contributions_of_chunk,
-            axes,
-            X,
-            axes,
-            packed,
-            (X.ndim,),
-            concatenate=True,
-            n_sample_axes=a,
-            dtype=np.float64,
-            meta=np.empty((0,) * X.ndim),
-        )
-    else:
-        values = scorer.contributions(X)
+    values = _scoring.score(samples, scorer.contributions, per_feature=True)
     labels = samples.labels
     if labels is None:
         return values
@@ -69,8 +48,3 @@ def by_region(field: Any, regions: Mapping[Hashable, int]) -> xr.DataArray:
         )
     coarse = field.coarsen({dim: int(size) for dim, size in regions.items()}, boundary="pad")
     return coarse.sum()
-
-
-def _contributions_of_chunk(X: Array, packed: np.ndarray, n_sample_axes: int) -> Array:
-    scorer = pickle.loads(packed.tobytes())
-    return scorer.contributions(flatten(X, n_sample_axes)).reshape(X.shape)

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from dask_exa._samples import Samples, flat_rows, is_dask
+from dask_exa._samples import Samples
 from dask_exa.anomaly import _scoring
 from dask_exa.anomaly._detector import (
     check_count,
     check_forgetting_factor,
     check_shared_parameters,
 )
-from dask_exa.reduction.fold import fold
-from dask_exa.reduction.tree import tree
+from dask_exa.reduction.samples import reduce_samples
 from dask_exa.summaries import Reducer, reservoir
 from dask_exa.summaries.reservoir import Reservoir, Sampling
 
@@ -46,12 +45,7 @@ def learn(params: Any, samples: Samples, sample_weight: Any, start: Reservoir | 
     reducer = _reducer(sampling)
     if params.nan == "raise":
         reducer = _scoring.refusing(reducer)
-    if samples.is_lazy:
-        samples, sample_weight = flat_rows(samples, sample_weight)
-        return tree(reducer, samples.array, sample_weight, start)
-    if is_dask(sample_weight):
-        sample_weight = sample_weight.compute()
-    return fold(reducer, samples.array, sample_weight, start)
+    return reduce_samples(reducer, samples, sample_weight, start)
 
 
 def check_parameters(params: Any, n_features: int) -> None:

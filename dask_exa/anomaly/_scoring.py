@@ -16,8 +16,10 @@ from dask_exa._samples import Samples, flatten, is_dask
 from dask_exa.summaries import Reducer, Summary
 
 
-def score(samples: Samples, score_block: Callable[[Array], Array]) -> Any:
-    """Return one score per sample, shape (sample axes …).
+def score(
+    samples: Samples, score_block: Callable[[Array], Array], *, per_feature: bool = False
+) -> Any:
+    """Return one score per sample, shape (sample axes …), or one per feature of every sample.
 
     Parameters
     ----------
@@ -26,6 +28,8 @@ def score(samples: Samples, score_block: Callable[[Array], Array]) -> Any:
     score_block : callable
         Scores (n_samples,) of samples (n_samples, n_features) in memory. It is in the graph once,
         pickled, and sent to the workers that have samples.
+    per_feature : bool, default=False
+        Whether it returns scores (n_samples, n_features) instead; lazy ones keep all axes.
     """
     X, a = samples.array, samples.n_sample_axes
     if not samples.is_lazy:
@@ -33,17 +37,19 @@ def score(samples: Samples, score_block: Callable[[Array], Array]) -> Any:
     X = X.rechunk(dict.fromkeys(range(a, X.ndim), -1))
     packed = da.from_array(np.frombuffer(pickle.dumps(score_block), dtype=np.uint8), chunks=-1)
     axes = tuple(range(X.ndim))
+    n_out = X.ndim if per_feature else a
     return da.blockwise(
         _score_chunk,
-        axes[:a],
+        axes[:n_out],
         X,
         axes,
         packed,
         (X.ndim,),
         concatenate=True,
         n_sample_axes=a,
+        n_out=n_out,
         dtype=np.float64,
-        meta=np.empty((0,) * a),
+        meta=np.empty((0,) * n_out),
     )
 
 
@@ -107,7 +113,6 @@ def _located_refusing(row: int, reducer: Reducer) -> Reducer:
     return refusing(reducer.at(row))
 
 
-def _score_chunk(X: Array, packed: np.ndarray, n_sample_axes: int) -> Array:
-    shape = X.shape[:n_sample_axes]
+def _score_chunk(X: Array, packed: np.ndarray, n_sample_axes: int, n_out: int) -> Array:
     score_block = pickle.loads(packed.tobytes())
-    return score_block(flatten(X, n_sample_axes)).reshape(shape)
+    return score_block(flatten(X, n_sample_axes)).reshape(X.shape[:n_out])

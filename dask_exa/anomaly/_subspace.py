@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dask_exa._array import Array, namespace, to_host
-from dask_exa._samples import Samples, flat_rows, is_dask
+from dask_exa._samples import Samples
 from dask_exa._state import State
 from dask_exa._threads import map_threads
 from dask_exa.decomposition import _learning, _model
-from dask_exa.reduction.fold import fold
-from dask_exa.reduction.tree import tree
+from dask_exa.reduction.samples import reduce_samples
 from dask_exa.summaries import Reducer, reservoir, subspace
 from dask_exa.summaries.reservoir import Sampling
 from dask_exa.summaries.subspace import SubspaceSummary
@@ -132,15 +131,12 @@ def learn(
     first = 0 if start is None else start.kept.position
     basis = _learning.choose_reducer(params, samples, start and start.basis)
     reducer = _reducer(basis, Sampling(1, capacity, 0, first=first), params.nan == "score")
-    if samples.is_lazy:
-        samples, sample_weight = flat_rows(samples, sample_weight)
-        return _learning.weighty(tree(reducer, samples.array, sample_weight, start))
-    if is_dask(sample_weight):
-        sample_weight = sample_weight.compute()
     n_ranges = 1
     if basis.extend is None:
         n_ranges = min(8, _MAX_RANGE_BYTES // (8 * n_features**2))
-    summary = fold(reducer, samples.array, sample_weight, start, n_ranges=n_ranges)
+    summary = reduce_samples(reducer, samples, sample_weight, start, n_ranges=n_ranges)
+    if samples.is_lazy:
+        return _learning.weighty(summary)
     if summary is None:
         raise ValueError(
             "X contains NaN or infinity in every sample; pass some that are finite first."

@@ -17,8 +17,7 @@ from dask_exa._state import State
 from dask_exa.anomaly._detector import check_count, check_forgetting_factor
 from dask_exa.anomaly._score_law import ScoreLaw
 from dask_exa.anomaly.alarm import Alarm, Block
-from dask_exa.reduction.fold import fold
-from dask_exa.reduction.tree import tree
+from dask_exa.reduction.samples import reduce_samples
 from dask_exa.summaries import scores
 from dask_exa.summaries.scores import Recording, Scores
 
@@ -45,13 +44,9 @@ def learn(params: Any, samples: Samples, sample_weight: Any, start: Scores | Non
         0 if start is None else start.extremes.position // n_series,
     )
     reducer = scores.reducer(recording)
-    if not samples.is_lazy:
-        if is_dask(sample_weight):
-            sample_weight = sample_weight.compute()
-        return fold(reducer, samples.array, sample_weight, start)
+    if not (samples.is_lazy and recording.depth):
+        return reduce_samples(reducer, samples, sample_weight, start)
     samples, sample_weight = flat_rows(samples, sample_weight)
-    if not recording.depth:
-        return tree(reducer, samples.array, sample_weight, start)
     # a moving mean goes through the steps in their order; one chunk is in memory at a time
     for row, block, weight in _chunks(samples.array, sample_weight):
         start = reducer.at(row).absorb(start, block, weight)

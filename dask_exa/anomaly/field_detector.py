@@ -147,12 +147,6 @@ class FieldDetector(BaseEstimator):
             return scores
         return scores
 
-    @property
-    def _usual(self) -> np.ndarray:
-        """Usual value of every feature; 0 for those that never had one."""
-        rows = np.ma.masked_invalid(self._kept.rows)
-        return np.ma.median(rows, axis=0).filled(0.0)
-
     def _filled(self, features: np.ndarray) -> np.ndarray:
         return np.where(np.isfinite(features), features, self._usual)
 
@@ -162,11 +156,13 @@ class FieldDetector(BaseEstimator):
             return Finding(alarms, np.nan, np.nan)
         worst = int(np.nanargmax(scores))
         score, limit, p = float(scores[worst]), np.nan, 1.0
-        if self.threshold_.is_calibrated_:
+        is_calibrated = self.threshold_.is_calibrated_
+        if is_calibrated:
             limit = max(self.threshold_.threshold_, self._least_score)
-            p = float(self.threshold_.p_values([score])[0])
         if not seen.alarms:
-            self.threshold_.update([score])
+            p = float(self.threshold_.update([score])[0])
+        elif is_calibrated:
+            p = float(self.threshold_.p_values([score])[0])
         if p <= self.threshold_.false_alarm_rate and score >= self._least_score:
             alarms.append(self._alarm(step, seen, worst, score, p))
         return Finding(alarms, score, float(limit))
@@ -211,5 +207,7 @@ class FieldDetector(BaseEstimator):
             self._kept = reservoir.summarize(rows, None, _KEPT)
         else:
             self._kept = reservoir.extend(self._kept, rows, None, _KEPT.at(self._kept.position))
+        known = np.ma.masked_invalid(self._kept.rows)
+        self._usual = np.ma.median(known, axis=0).filled(0.0)  # 0 for what never had a value
         self.detector_.partial_fit(self._filled(rows))
         self.n_steps_ += 1

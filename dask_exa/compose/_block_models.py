@@ -14,6 +14,7 @@ from dask_exa._array import Array
 from dask_exa._samples import Samples, flatten
 from dask_exa.base import MergeableEstimator
 from dask_exa.reduction import blocks
+from dask_exa.reduction._errors import naming
 
 TIME_NAMES = ("time", "timestep")
 
@@ -67,15 +68,13 @@ def learn(place: tuple[int, ...], model: Any, chunk: Array, n_sample_axes: int, 
         return model
     # our states never change, others' are changed in place
     model = copy.copy(model) if isinstance(model, MergeableEstimator) else copy.deepcopy(model)
-    try:
+    with naming(f"block {place}"):
         return getattr(model, method)(X)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"In block {place}: {error}") from error
 
 
-def merge_models(first: Any, *others: Any) -> Any:
+def merge_models(*models: Any) -> Any:
     """Return a new model of those of one block."""
-    return merge_list([first, *others])
+    return merge_list(models)
 
 
 def merge_list(models: Sequence[Any]) -> Any:

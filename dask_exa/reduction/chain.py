@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dask_exa._array import Array
+from dask_exa.reduction._errors import naming
 from dask_exa.reduction._graph import Chunks, Graph, ref
 from dask_exa.summaries.reducer import Summary
 
@@ -52,7 +53,5 @@ def _extend(
 ) -> Summary:
     if X.shape[0] == 0:
         return summary
-    try:
+    with naming(f"chunk {index} of the samples"):
         return extend(summary, X)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"In chunk {index} of the samples: {error}") from error

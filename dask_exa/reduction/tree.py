@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dask_exa._array import Array
+from dask_exa.reduction._errors import naming
 from dask_exa.reduction._graph import Chunks, Graph, Key, ref
 from dask_exa.summaries.reducer import Reducer, Summary
 
@@ -91,10 +92,8 @@ def _summarize_chunk(
 ) -> Summary | None:
     if X.shape[0] == 0:
         return None
-    try:
+    with naming(f"chunk {index} of the samples"):
         return reducer.summarize(X, sample_weight)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"In chunk {index} of the samples: {error}") from error
 
 
 class _Merge:
