@@ -63,6 +63,49 @@ class Samples(NamedTuple):
         """Number of features."""
         return math.prod(self.array.shape[self.n_sample_axes :])
 
+    def label(self, values: Any, dim: str | None = None, names: Any = None) -> Any:
+        """Label values of the samples with their dimensions; without labels, return them.
+
+        Parameters
+        ----------
+        values : array of shape (n_samples,) or (n_samples, n_values)
+            Or with the sample axes in the place of n_samples.
+        dim : str, optional
+            Name of the last axis, if there is one that is not of samples.
+        names : array of shape (n_values,), optional
+            Its coordinate; by default the numbers from 0.
+        """
+        labels = self.labels
+        if labels is None:
+            return values
+        coords = dict(self.sample_coords or {})
+        if dim is None:
+            values = _shaped(values, self.sample_sizes)
+            return xr.DataArray(values, dims=labels.sample_dims, coords=coords)
+        n_values = values.shape[-1]
+        values = _shaped(values, (*self.sample_sizes, n_values))
+        coords[dim] = np.arange(n_values) if names is None else np.asarray(names)
+        return xr.DataArray(values, dims=(*labels.sample_dims, dim), coords=coords)
+
+    def label_features(self, values: Any) -> Any:
+        """Label one value per feature of every sample; without labels, return them.
+
+        Parameters
+        ----------
+        values : array of shape (n_samples, n_features)
+            Or with the axes of the samples and features in their place.
+        """
+        labels = self.labels
+        if labels is None:
+            return values
+        values = _shaped(values, (*self.sample_sizes, *labels.feature_sizes))
+        coords: dict[Any, Any] = {**labels.coords, **(self.sample_coords or {})}
+        return xr.DataArray(values, dims=(*labels.sample_dims, *labels.feature_dims), coords=coords)
+
+
+def _shaped(values: Any, shape: tuple[int, ...]) -> Any:
+    return values if values.shape == shape else values.reshape(shape)
+
 
 def is_dask(X: Any) -> bool:
     """Whether `X` is a Dask array, in either of Dask's array modes."""

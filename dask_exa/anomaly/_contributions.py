@@ -8,22 +8,13 @@ from typing import Any
 import xarray as xr
 
 from dask_exa._samples import Samples
-from dask_exa.anomaly import _scoring
 from dask_exa.anomaly._subspace import Scorer
+from dask_exa.reduction.samplewise import PER_FEATURE, map_samples
 
 
 def contributions(samples: Samples, scorer: Scorer) -> Any:
     """Return what every feature adds to a statistic, in the kind and shape of the samples."""
-    values = _scoring.score(samples, scorer.contributions, per_feature=True)
-    labels = samples.labels
-    if labels is None:
-        return values
-    coords: dict[Any, Any] = {**labels.coords, **(samples.sample_coords or {})}
-    return xr.DataArray(
-        values.reshape((*samples.sample_sizes, *labels.feature_sizes)),
-        dims=(*labels.sample_dims, *labels.feature_dims),
-        coords=coords,
-    )
+    return samples.label_features(map_samples(scorer.contributions, samples, PER_FEATURE))
 
 
 def by_region(field: Any, regions: Mapping[Hashable, int]) -> xr.DataArray:

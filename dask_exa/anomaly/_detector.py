@@ -9,6 +9,7 @@ from sklearn.base import OutlierMixin
 
 from dask_exa.anomaly import _scoring
 from dask_exa.base import MergeableEstimator
+from dask_exa.reduction.samplewise import map_samples
 
 
 class AnomalyDetector(OutlierMixin, MergeableEstimator):
@@ -51,7 +52,7 @@ class AnomalyDetector(OutlierMixin, MergeableEstimator):
         """
         model = self._model
         samples = self._validate(X, reset=False, finite=self.nan == "raise")
-        return _scoring.label(_scoring.score(samples, model.score_block), samples)
+        return samples.label(map_samples(model.score_block, samples))
 
     def decision_function(self, X: Any) -> Any:
         """Return ``score_samples(X) - offset_``: negative for outliers."""
@@ -80,17 +81,3 @@ def check_contamination(contamination: Any) -> None:
     is_number = isinstance(contamination, float | int | np.number)
     if contamination != "auto" and not (is_number and 0 < contamination <= 0.5):
         raise ValueError(f"contamination={contamination!r} must be 'auto' or in (0, 0.5].")
-
-
-def check_count(name: str, value: Any, *, least: int = 1) -> None:
-    """Raise TypeError for what is no int, ValueError for one that is too small."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name}={value!r} must be an int of at least {least}.")
-    if value < least:
-        raise ValueError(f"{name}={value!r} must be an int of at least {least}.")
-
-
-def check_forgetting_factor(value: Any) -> None:
-    """Raise ValueError for a factor that is not in (0, 1]."""
-    if not 0 < value <= 1:
-        raise ValueError(f"forgetting_factor={value!r} must be in (0, 1].")

@@ -11,9 +11,10 @@ from sklearn.utils import check_random_state
 
 from dask_exa import kernels
 from dask_exa._array import Array, to_host
+from dask_exa._parameters import check_count
 from dask_exa._samples import Samples, flat_rows, is_dask
 from dask_exa.anomaly import _scoring
-from dask_exa.anomaly._detector import check_count, check_shared_parameters
+from dask_exa.anomaly._detector import check_shared_parameters
 from dask_exa.kernels.forest import Forest
 from dask_exa.reduction.fold import fold
 from dask_exa.reduction.tree import tree

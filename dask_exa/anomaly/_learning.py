@@ -9,13 +9,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from dask_exa._parameters import check_count, check_forgetting_factor
 from dask_exa._samples import Samples
 from dask_exa.anomaly import _scoring
-from dask_exa.anomaly._detector import (
-    check_count,
-    check_forgetting_factor,
-    check_shared_parameters,
-)
+from dask_exa.anomaly._detector import check_shared_parameters
 from dask_exa.reduction.samples import reduce_samples
 from dask_exa.summaries import Reducer, reservoir
 from dask_exa.summaries.reservoir import Reservoir, Sampling

@@ -10,9 +10,10 @@ from sklearn.utils import check_random_state
 
 from dask_exa import kernels
 from dask_exa._array import Array
+from dask_exa._parameters import check_count
 from dask_exa._samples import Samples, flat_rows
 from dask_exa.anomaly import _scoring
-from dask_exa.anomaly._detector import check_count, check_shared_parameters
+from dask_exa.anomaly._detector import check_shared_parameters
 from dask_exa.anomaly._growing import ForestScorer
 from dask_exa.kernels.online_forest import Growth
 from dask_exa.reduction.chain import chain

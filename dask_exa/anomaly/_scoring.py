@@ -1,66 +1,16 @@
-"""Samples to scores, in the kind of array that comes in."""
+"""Verdicts on samples, and samples that get none."""
 
 from __future__ import annotations
 
 import functools
-import pickle
-from collections.abc import Callable
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
 from dask_exa._array import Array, namespace
-from dask_exa._samples import Samples, flatten, is_dask
+from dask_exa._samples import is_dask
 from dask_exa.summaries import Reducer, Summary
-
-
-def score(
-    samples: Samples, score_block: Callable[[Array], Array], *, per_feature: bool = False
-) -> Any:
-    """Return one score per sample, shape (sample axes …), or one per feature of every sample.
-
-    Parameters
-    ----------
-    samples : Samples
-        Lazy ones give a lazy result with the same chunks of samples.
-    score_block : callable
-        Scores (n_samples,) of samples (n_samples, n_features) in memory. It is in the graph once,
-        pickled, and sent to the workers that have samples.
-    per_feature : bool, default=False
-        Whether it returns scores (n_samples, n_features) instead; lazy ones keep all axes.
-    """
-    X, a = samples.array, samples.n_sample_axes
-    if not samples.is_lazy:
-        return score_block(X)
-    X = X.rechunk(dict.fromkeys(range(a, X.ndim), -1))
-    packed = da.from_array(np.frombuffer(pickle.dumps(score_block), dtype=np.uint8), chunks=-1)
-    axes = tuple(range(X.ndim))
-    n_out = X.ndim if per_feature else a
-    return da.blockwise(
-        _score_chunk,
-        axes[:n_out],
-        X,
-        axes,
-        packed,
-        (X.ndim,),
-        concatenate=True,
-        n_sample_axes=a,
-        n_out=n_out,
-        dtype=np.float64,
-        meta=np.empty((0,) * n_out),
-    )
-
-
-def label(scores: Any, samples: Samples) -> Any:
-    """Label one value per sample with the dimensions of the samples."""
-    labels = samples.labels
-    if labels is None:
-        return scores
-    if not is_dask(scores):
-        scores = scores.reshape(samples.sample_sizes)
-    return xr.DataArray(scores, dims=labels.sample_dims, coords=dict(samples.sample_coords or {}))
 
 
 def verdict(decision: Any) -> Any:
@@ -111,8 +61,3 @@ def _extend_finite(summary: Summary, X: Array, weight: Array | None, reducer: Re
 
 def _located_refusing(row: int, reducer: Reducer) -> Reducer:
     return refusing(reducer.at(row))
-
-
-def _score_chunk(X: Array, packed: np.ndarray, n_sample_axes: int, n_out: int) -> Array:
-    score_block = pickle.loads(packed.tobytes())
-    return score_block(flatten(X, n_sample_axes)).reshape(X.shape[:n_out])

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from dask_exa._array import to_host
+from dask_exa._parameters import check_count, check_forgetting_factor
 from dask_exa._samples import Samples, flat_rows, is_dask
 from dask_exa._state import State
-from dask_exa.anomaly._detector import check_count, check_forgetting_factor
 from dask_exa.anomaly._score_law import ScoreLaw
 from dask_exa.anomaly.alarm import Alarm, Block
 from dask_exa.reduction.samples import reduce_samples

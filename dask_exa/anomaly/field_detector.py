@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from sklearn.base import BaseEstimator, clone
 
+from dask_exa._parameters import check_count
 from dask_exa._state import NotEnoughSamplesError
-from dask_exa.anomaly._detector import check_count
 from dask_exa.anomaly.alarm import Alarm
 from dask_exa.anomaly.field_monitor import FieldMonitor, Observation
 from dask_exa.anomaly.streaming_threshold import StreamingThreshold

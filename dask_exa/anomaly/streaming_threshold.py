@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from dask_exa._parameters import check_count
 from dask_exa._samples import Samples
 from dask_exa._state import NotEnoughSamplesError, State
 from dask_exa.anomaly import _thresholding
-from dask_exa.anomaly._detector import check_count
 from dask_exa.anomaly._score_law import ScoreLaw, ScoreLaws
 from dask_exa.anomaly.alarm import Alarm, Block
 from dask_exa.base import MergeableEstimator

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from dask_exa._samples import Samples
 from dask_exa._state import Fitted, State
-from dask_exa.anomaly import _contributions, _scoring, _subspace
+from dask_exa.anomaly import _contributions, _subspace
 from dask_exa.anomaly._detector import AnomalyDetector, check_shared_parameters
 from dask_exa.anomaly._subspace import SubspaceModel
 from dask_exa.decomposition import _learning, _model
+from dask_exa.reduction.samplewise import map_samples
 from dask_exa.summaries import Summary, subspace
 
 
@@ -135,9 +136,7 @@ class SubspaceDetector(AnomalyDetector):
         """Return Q and T² of every sample, lazy for Dask, labelled for xarray."""
         model, samples = self._model, self._samples(X)
         scorers = model.scorer(-1.0, 0.0), model.scorer(0.0, -1.0)
-        return Statistics(
-            *(_scoring.label(_scoring.score(samples, scorer), samples) for scorer in scorers)
-        )
+        return Statistics(*(samples.label(map_samples(scorer, samples)) for scorer in scorers))
 
     def contributions(self, X: Any) -> Statistics:
         """Return what every feature adds to Q and to T² of every sample.

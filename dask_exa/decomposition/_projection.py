@@ -47,19 +47,6 @@ def project(samples: Samples, components: Any, mean: Any, scale: Array | None) -
     return scores / namespace(scores).asarray(divisor)
 
 
-def label_scores(scores: Any, samples: Samples) -> Any:
-    """Label coefficients with the dimensions of the samples that they belong to."""
-    labels = samples.labels
-    if labels is None:
-        return scores
-    n_components = scores.shape[-1]
-    shape = (*samples.sample_sizes, n_components)
-    if scores.shape != shape:
-        scores = scores.reshape(shape)
-    coords = {**(samples.sample_coords or {}), "component": np.arange(n_components)}
-    return xr.DataArray(scores, dims=(*labels.sample_dims, "component"), coords=coords)
-
-
 def reconstruct(
     scores: Any, components: Any, mean: Any, scale: Array | None, labels: Labels | None
 ) -> Any:

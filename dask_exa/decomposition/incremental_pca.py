@@ -168,7 +168,7 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
         samples = self._validate(X, reset=False, finite=True)
         scale = np.sqrt(model.explained_variance) if self.whiten else None
         projected = _projection.project(samples, model.components, model.mean, scale)
-        return _projection.label_scores(projected, samples)
+        return samples.label(projected, "component")
 
     def inverse_transform(self, X: Any) -> Any:
         """Return the fields that belong to coefficients.

@@ -2,10 +2,11 @@
 
 Arrays that neither twin takes (other namespaces, Fortran order) go through the array API. Every
 family has one private module here that dispatches: `_centering`, `_reservoir`, `_isolation`,
-`_extremes`, `_half_space`, `_online`.
+`_extremes`, `_half_space`, `_online`, `_distances`.
 """
 
 from dask_exa.kernels._centering import center
+from dask_exa.kernels._distances import Attracted, nearest_centers, sum_nearest
 from dask_exa.kernels._extremes import draw_exponentials, moving_mean, sample_above
 from dask_exa.kernels._half_space import grow_half_spaces, leaf_counts, leaf_scores
 from dask_exa.kernels._isolation import grow_oblique_trees, grow_trees, mean_leaves
@@ -13,6 +14,7 @@ from dask_exa.kernels._online import forget_rows, learn_rows, read_online
 from dask_exa.kernels._reservoir import draw_keys, keep_rows
 
 __all__ = [
+    "Attracted",
     "center",
     "draw_exponentials",
     "draw_keys",
@@ -26,6 +28,8 @@ __all__ = [
     "learn_rows",
     "mean_leaves",
     "moving_mean",
+    "nearest_centers",
     "read_online",
     "sample_above",
+    "sum_nearest",
 ]

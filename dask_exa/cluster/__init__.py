@@ -1,0 +1,3 @@
+"""Clusterings whose fitted state merges."""
+
+__all__: list[str] = []

@@ -1,0 +1,143 @@
+"""The clustering shell: scikit-learn's methods over centres to which samples are assigned."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+
+from dask_exa import kernels
+from dask_exa._array import Array, namespace
+from dask_exa._samples import is_dask
+from dask_exa.base import MergeableEstimator
+from dask_exa.reduction.samplewise import map_samples
+
+
+class Centroids(NamedTuple):
+    """Centres, and the numbers of the clusters that they belong to."""
+
+    centers: Array
+    """Shape (n_centers, n_features)."""
+    clusters: Array | None = None
+    """Shape (n_centers,), int32, where several centres make one cluster."""
+
+    def predict(self, X: Array) -> Array:
+        """Return the cluster of every sample in memory."""
+        labels, _ = kernels.nearest_centers(X, self.centers)
+        return labels if self.clusters is None else self.clusters[labels]
+
+    def distances(self, X: Array) -> Array:
+        """Return the distance of every sample from every centre."""
+        xp = namespace(X)
+        centers = xp.asarray(self.centers, dtype=X.dtype)
+        origin = xp.mean(centers, axis=0)  # what all have in common would cost digits
+        X, centers = X - origin, centers - origin
+        squares = xp.sum(X * X, axis=1)[:, None] + xp.sum(centers * centers, axis=1)[None, :]
+        squares = squares - 2 * (X @ xp.matrix_transpose(centers))
+        return xp.sqrt(xp.where(squares > 0, squares, 0.0))
+
+    def squared_distances(self, X: Array) -> Array:
+        """Return the squared distance of every sample from its nearest centre."""
+        return kernels.nearest_centers(X, self.centers)[1]
+
+
+class CentroidModel(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MergeableEstimator
+):
+    """Base of the clusterings that assign a sample to the nearest of their centres.
+
+    What a subclass's `_finalize` returns has an attribute ``centroids``, a `Centroids`.
+    """
+
+    labels_: Any
+    """Cluster of every sample of the last `fit`, in the kind of its `X`: lazy for Dask."""
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn from all samples of `X`, forgetting what was learnt before.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or labelled array
+            Never modified.
+        y : None
+            Ignored.
+        sample_weight : array of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        with self._unchanged_on_error():
+            super().fit(X, y, sample_weight)
+            self.labels_ = self.predict(X)
+        return self
+
+    def merge(self, *others: Self) -> Self:
+        """Take over what other models have learnt; see `MergeableEstimator.merge`."""
+        with self._unchanged_on_error():
+            super().merge(*others)
+            if others:
+                self.__dict__.pop("labels_", None)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        """Learn from all samples of `X` and return their clusters."""
+        return self.fit(X, y, sample_weight).labels_
+
+    def predict(self, X: Any) -> Any:
+        """Return the cluster of every sample.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or labelled array
+
+        Returns
+        -------
+        array of shape (n_samples,), int32
+            Lazy for Dask, labelled for xarray.
+        """
+        centroids = self._model.centroids
+        samples = self._validate(X, reset=False, finite=True)
+        return samples.label(map_samples(centroids.predict, samples, dtype=np.int32))
+
+    def transform(self, X: Any) -> Any:
+        """Return the distance of every sample from every centre.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or labelled array
+
+        Returns
+        -------
+        array of shape (n_samples, n_centers)
+            In the dtype of `X`; lazy for Dask, labelled (dimension ``cluster``) for xarray.
+        """
+        centroids = self._model.centroids
+        samples = self._validate(X, reset=False, finite=True)
+        n_centers = centroids.centers.shape[0]
+        distances = map_samples(centroids.distances, samples, n_centers, samples.array.dtype)
+        return samples.label(distances, "cluster")
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return minus the inertia of samples: the larger, the nearer they are to the centres.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or labelled array
+            Computed.
+        y : None
+            Ignored.
+        sample_weight : array of shape (n_samples,), optional
+        """
+        centroids = self._model.centroids
+        samples = self._validate(X, reset=False, finite=True)
+        squares = map_samples(centroids.squared_distances, samples).reshape(-1)
+        if sample_weight is not None:
+            squares = squares * sample_weight
+        total = squares.sum()
+        return -float(total.compute() if is_dask(total) else total)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._model.centroids.centers.shape[0]

@@ -1,0 +1,3 @@
+"""Scalers and representations of fields, learnt in one pass and merged like every estimator."""
+
+__all__: list[str] = []
