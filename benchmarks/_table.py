@@ -1,14 +1,17 @@
-"""What the benchmarks share: fair timing and plain tables."""
+"""What the benchmarks share: fair timing, plain tables and the choice of tables."""
 
 from __future__ import annotations
 
+import argparse
 import platform
 import statistics
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 from typing import Any
 
+from _labelled import DATA
 from threadpoolctl import threadpool_info
 
 
@@ -54,6 +57,35 @@ class Table:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
             if i == 0:
                 print("  ".join("-" * width for width in widths))
+
+
+def run_tables(
+    description: str | None,
+    tables: Mapping[str, Callable[[int], None]],
+    on_real_data: Collection[str] = (),
+) -> None:
+    """Print the tables that the command line asks for; skip those whose data are not here.
+
+    Parameters
+    ----------
+    description : str
+        For ``--help``.
+    tables : mapping of str to callable
+        ``table(repeats)`` prints one.
+    on_real_data : collection of str
+        Names of those that read `DATA`.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("tables", nargs="*", help=f"any of {', '.join(tables)}; all by default")
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore", UserWarning)
+    print(machine())
+    for wanted in options.tables or tables:
+        if wanted in on_real_data and not DATA.is_dir():
+            print(f"\n{wanted}: needs {DATA}")
+            continue
+        tables[wanted](options.repeats)
 
 
 def _seconds(function: Callable[[], Any]) -> float:

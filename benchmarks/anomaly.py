@@ -7,19 +7,17 @@ Peers: scikit-learn; coniferest, River and DataSketches too where they are insta
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import time
-import warnings
 
 import joblib
 import numpy as np
 from _half_space import half_space_quality, half_space_speed, half_space_state
 from _isolation import forgetting, oblique, streaming, transfers
-from _labelled import DATA, SERIES, SETS, STREAMS, load, stream, streamed
+from _labelled import SERIES, SETS, STREAMS, load, stream, streamed
 from _online import online_quality, online_speed, online_switch, online_union
 from _subspace import false_alarms, interference, sketches, turbulence, updates, wide_fields
-from _table import Table, interleaved, machine
+from _table import Table, interleaved, run_tables
 from sklearn.ensemble import IsolationForest as Peer
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -165,14 +163,4 @@ SYNTHETIC = {
 }
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", nargs="*", help=f"any of {', '.join(TABLES)}; all by default")
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    warnings.simplefilter("ignore", UserWarning)
-    print(machine())
-    for wanted in options.tables or TABLES:
-        if wanted not in SYNTHETIC and not DATA.is_dir():
-            print(f"\n{wanted}: needs {DATA}")
-            continue
-        TABLES[wanted](options.repeats)
+    run_tables(__doc__, TABLES, TABLES.keys() - SYNTHETIC)

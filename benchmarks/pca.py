@@ -8,7 +8,6 @@ medians of the ratios of neighbouring runs.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import dask
 import dask.array as da
 import numpy as np
 from _cluster import moved_bytes, peak_rss, two_processes
-from _table import Table, interleaved, machine
+from _table import Table, interleaved, run_tables
 from distributed import Client, wait
 from sklearn.decomposition import PCA
 from sklearn.decomposition import IncrementalPCA as SklearnPCA
@@ -260,23 +259,8 @@ def _import():
     import dask_exa.decomposition  # noqa: F401
 
 
-PARTS = (memory, accuracy, rows, columns, graph, imports)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("parts", nargs="*", help=", ".join(part.__name__ for part in PARTS))
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    warnings.filterwarnings("ignore", category=UserWarning)
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    print(machine())
-    for part in PARTS:
-        if not arguments.parts or part.__name__ in arguments.parts:
-            part(arguments.repeats)
-
+TABLES = {part.__name__: part for part in (memory, accuracy, rows, columns, graph, imports)}
 
 if __name__ == "__main__":
-    main()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    run_tables(__doc__, TABLES)
