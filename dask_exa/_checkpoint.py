@@ -21,10 +21,12 @@ import zarr
 from dask_exa._array import to_host
 from dask_exa._samples import Labels, plain_coords
 from dask_exa._state import State
+from dask_exa.reduction._errors import naming
 from dask_exa.reduction._graph import Graph, ref
 
 FORMAT = 1
 _MARK = "dask_exa_checkpoint"
+_STEPS = "steps"
 
 
 def save(estimator: Any, path: str | os.PathLike) -> None:
@@ -32,7 +34,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
 
     Parameters
     ----------
-    estimator : MergeableEstimator
+    estimator : MergeableEstimator or StreamingPipeline
         Fitted. State that is split over workers is written by them: `path` must then be on a
         file system that they share.
     path : str or path-like
@@ -49,7 +51,7 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     shutil.rmtree(writing, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _write_estimator(estimator, writing)
+        _write_any(estimator, writing)
     except BaseException:
         shutil.rmtree(writing, ignore_errors=True)
         raise
@@ -89,6 +91,8 @@ def load(cls: type, path: str | os.PathLike) -> Any:
     found = cls if name == _class_name(cls) else _named_class(name)
     if not issubclass(found, cls):
         raise TypeError(f"path={str(path)!r} holds a {found.__name__}, not a {cls.__name__}.")
+    if _STEPS in group.attrs:
+        return _read_pipeline(found, path, group)
     estimator = found(**_tuples(group.attrs["params"]))
     estimator.n_features_in_ = group.attrs["n_features_in"]
     if "feature_names_in" in group.attrs:
@@ -100,6 +104,45 @@ def load(cls: type, path: str | os.PathLike) -> Any:
         _read_labels(path, group),
     )
     return estimator
+
+
+def _write_any(estimator: Any, path: Path) -> None:
+    if hasattr(estimator, _STEPS):
+        _write_pipeline(estimator, path)
+    elif "_state" in getattr(estimator, "__dict__", {}):
+        _write_estimator(estimator, path)
+    else:
+        raise TypeError(
+            f"a {type(estimator).__name__} has no state that a checkpoint can hold; write the "
+            "whole with joblib.dump or skops."
+        )
+
+
+def _write_pipeline(pipeline: Any, path: Path) -> None:
+    """Write every step beside the others, by its number."""
+    group = zarr.open_group(path, mode="w", zarr_format=3)
+    params = pipeline.get_params(deep=False)
+    names = []
+    for i, (name, step) in enumerate(params.pop(_STEPS)):
+        is_there = step is not None and not isinstance(step, str)
+        names.append([name, step if not is_there else _step_folder(i)])
+        if is_there:
+            with naming(f"step {name!r}"):
+                _write_any(step, path / _step_folder(i))
+    attributes = {"class": _class_name(type(pipeline)), "params": _plain(params), _STEPS: names}
+    group.attrs.update({**attributes, _MARK: FORMAT})
+
+
+def _read_pipeline(cls: Any, path: Path, group: Any) -> Any:
+    steps = [
+        (name, load(object, path / step) if step == _step_folder(i) else step)
+        for i, (name, step) in enumerate(group.attrs[_STEPS])
+    ]
+    return cls(steps, **_tuples(group.attrs["params"]))
+
+
+def _step_folder(number: int) -> str:
+    return f"step-{number:03d}"
 
 
 def _write_estimator(estimator: Any, path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from dask_exa._array import Array
+from dask_exa._frames import column_names, is_lazy_frame, is_lazy_series, lazy_array
 
 
 class Labels(NamedTuple):
@@ -47,6 +48,8 @@ class Samples(NamedTuple):
     sample_coords: Mapping[Hashable, Any] | None = None
     """Coordinates of the samples, for labelled output."""
     sample_sizes: tuple[int, ...] = ()
+    columns: Any = None
+    """Of a Dask DataFrame: a data frame whose columns have the names of the features."""
 
     @property
     def is_lazy(self) -> bool:
@@ -121,7 +124,8 @@ def as_samples(
 
     Parameters
     ----------
-    X : numpy.ndarray, cupy.ndarray, dask.array.Array or xarray.DataArray
+    X : numpy.ndarray, cupy.ndarray, dask.array.Array, xarray.DataArray or Dask DataFrame
+        The partitions of a Dask DataFrame are all made once, to be counted.
     sample_dims : hashable or sequence of hashable, optional
         Dimensions of a labelled input that count samples; all others are features. By default
         the first one. A named one that `X` lacks makes `X` a single sample.
@@ -141,6 +145,8 @@ def as_samples(
             f"X is an xarray.Dataset of {list(X.data_vars)}; pass one variable, or "
             "X.to_dataarray() to make the variables one more feature dimension."
         )
+    if is_lazy_frame(X):
+        return Samples(_checked_dask(lazy_array(X)), columns=column_names(X))
     if not isinstance(X, xr.DataArray):
         return Samples(_checked_dask(X) if is_dask(X) else X)
     dims = _sample_dims(X, sample_dims)
@@ -167,6 +173,13 @@ def as_samples(
         return Samples(_checked_dask(X.data), len(dims), labels, sample_coords, sizes)
     matrix = X.data.reshape((math.prod(sizes), math.prod(feature_sizes)))
     return Samples(matrix, 1, labels, sample_coords, sizes)
+
+
+def as_series(X: Any) -> Any:
+    """Return one value per sample as an array, be it a labelled array or a Dask Series."""
+    if is_lazy_series(X):
+        return lazy_array(X)
+    return X.data if isinstance(X, xr.DataArray) else X
 
 
 def plain_coords(coords: Mapping[Hashable, xr.DataArray]) -> dict[Hashable, Any]:
@@ -229,17 +242,23 @@ def flat_rows(samples: Samples, sample_weight: Any = None) -> tuple[Samples, Any
             X,
             a,
             drop_axis=list(range(2, X.ndim)),
-            chunks=(_flat_sizes(X.chunks[:a]), (samples.n_features,)),
+            chunks=(flat_sizes(X.chunks[:a]), (samples.n_features,)),
             dtype=X.dtype,
             meta=np.empty((0, 0), dtype=X.dtype),
         )
     if sample_weight is not None:
-        if not is_dask(sample_weight):
-            sample_weight = da.from_array(sample_weight, chunks=(X.chunks[0],))
-        sample_weight = sample_weight.rechunk((X.chunks[0],))
+        sample_weight = split_weight(sample_weight, X.chunks[0])
     return samples._replace(array=X, n_sample_axes=1), sample_weight
 
 
-def _flat_sizes(sample_chunks: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+def split_weight(sample_weight: Any, sizes: tuple[int, ...]) -> Any:
+    """Return weights as a Dask array of these chunks."""
+    if not is_dask(sample_weight):
+        sample_weight = da.from_array(sample_weight, chunks=(sizes,))
+    return sample_weight.rechunk((sizes,))
+
+
+def flat_sizes(sample_chunks: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    """Return the numbers of samples of chunks that are split along the first axis only."""
     rest = math.prod(sum(sizes) for sizes in sample_chunks[1:])
     return tuple(size * rest for size in sample_chunks[0])

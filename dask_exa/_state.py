@@ -49,8 +49,13 @@ class State:
         return self._model
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle without what can be derived again."""
-        return {**self.__dict__, "_model": None, "earlier_model": None}
+        """Pickle without what can be derived again, in types that skops knows."""
+        plain = {"_model": None, "earlier_model": None, "dtype": str(self.dtype)}
+        return {**self.__dict__, **plain}
+
+    def __setstate__(self, plain: dict[str, Any]) -> None:
+        """Take over what `__getstate__` has returned."""
+        self.__dict__.update(plain, dtype=np.dtype(plain["dtype"]))
 
 
 class Fitted:
@@ -80,7 +85,7 @@ class Fitted:
                 f"This {type(estimator).__name__} has no {self.name} before it is fitted."
             )
         value = getattr(estimator._model, self.name.removesuffix("_"))
-        if self.leading is None or state.labels is None:
+        if value is None or self.leading is None or state.labels is None:
             return value
         coords = {dim: np.arange(value.shape[i]) for i, dim in enumerate(self.leading)}
         return state.labels.wrap(value, self.leading, **coords).rename(self.name[:-1])

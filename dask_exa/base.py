@@ -10,11 +10,13 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import metadata_routing
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from dask_exa._array import Array, is_host, namespace
-from dask_exa._samples import Samples, as_samples, is_dask
+from dask_exa._samples import Samples, as_samples, as_series, is_dask
 from dask_exa._state import State
+from dask_exa.summaries.affine import Change, Coordinates, carry
 from dask_exa.summaries.moments import checked_weight
 
 _COMPLEX = ("complex64", "complex128")
@@ -34,6 +36,10 @@ class MergeableEstimator(BaseEstimator):
 
     _state_params: tuple[str, ...] = ()
     _accept_sparse: tuple[str, ...] = ()
+    _moves_samples: bool = True
+    """Whether `transform` puts a sample elsewhere once more was learnt."""
+    # scikit-learn is to route weights to partial_fit, and not check_input
+    __metadata_request__partial_fit = {"check_input": metadata_routing.UNUSED}  # noqa: RUF012
     _state: Any
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -42,8 +48,9 @@ class MergeableEstimator(BaseEstimator):
         Parameters
         ----------
         X : array of shape (n_samples, n_features), or labelled array
-            NumPy and CuPy arrays are learnt at once, Dask arrays chunk by chunk where their
-            chunks are, `xarray.DataArray` by its dimensions. Never modified.
+            NumPy and CuPy arrays and pandas frames are learnt at once, Dask arrays and frames
+            chunk by chunk where their chunks are, `xarray.DataArray` by its dimensions. Never
+            modified.
         y : None
             Ignored.
         sample_weight : array of shape (n_samples,), optional
@@ -99,6 +106,8 @@ class MergeableEstimator(BaseEstimator):
         fitted = [model for model in (self, *others) if self._check_mergeable(model)]
         if not fitted:
             return self
+        for model in fitted:  # this one may have no features yet
+            fitted[0]._check_mergeable(model)
         with self._unchanged_on_error():
             states = [model._state for model in fitted]
             for name in ("n_features_in_", "feature_names_in_"):
@@ -181,7 +190,8 @@ class MergeableEstimator(BaseEstimator):
         check_is_fitted(self)
         return self._state.model(self._finalize)
 
-    def _absorb(self, samples: Samples, sample_weight: Any) -> None:
+    def _absorb(self, samples: Samples, sample_weight: Any, learn: Any = None) -> None:
+        """Learn samples, by `_learn` or what is given in its place."""
         state = self.__dict__.get("_state")
         params = {name: getattr(self, name) for name in self._state_params}
         if state is not None:
@@ -189,15 +199,19 @@ class MergeableEstimator(BaseEstimator):
         dtype = _dtype(samples.array)
         if state is not None:
             dtype = np.promote_types(dtype, state.dtype)
-        weight = _checked_weight(sample_weight, samples)
-        summary = self._learn(samples, weight, None if state is None else state.summary)
+        weight = checked_sample_weight(sample_weight, samples)
+        known = None if state is None else state.summary
+        summary = (learn or self._learn)(samples, weight, known)
         labels = samples.labels and samples.labels.stored() if state is None else state.labels
         self._state = State(summary, params, dtype, labels)
 
-    def _validate(self, X: Any, *, reset: bool, finite: bool = False) -> Samples:
+    def _validate(
+        self, X: Any, *, reset: bool, finite: bool = False, named: bool = True
+    ) -> Samples:
         """Check an input and bring it into the form of samples and features.
 
         Learning sees non-finite values in what it accumulates; only others ask for `finite`.
+        Values that a transformer has made need not have the names of its features (`named`).
         """
         sample_dims, feature_dims = getattr(self, "sample_dims", None), None
         if not reset and self._state.labels is not None:
@@ -212,16 +226,36 @@ class MergeableEstimator(BaseEstimator):
             )
         if is_dask(array) or not _is_plain(array):
             self._check_n_features(samples.n_features, reset=reset)
+            if named:
+                check_names(self, samples, reset=reset)
             return samples if is_dask(array) else samples._replace(array=_checked_array(array))
-        array = validate_data(
-            self,
-            array,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            accept_sparse=list(self._accept_sparse) or False,
-            ensure_all_finite=finite,
-        )
+        check: dict[str, Any] = {
+            "dtype": [np.float64, np.float32],
+            "accept_sparse": list(self._accept_sparse) or False,
+            "ensure_all_finite": finite,
+        }
+        if named:
+            return samples._replace(array=validate_data(self, array, reset=reset, **check))
+        array = check_array(array, estimator=self, input_name="X", **check)
+        self._check_n_features(array.shape[1], reset=reset)
         return samples._replace(array=array)
+
+    def _coordinates(self) -> Coordinates | None:
+        """Return where `transform` puts samples; None where that is no affine map."""
+        return None
+
+    def _carry_summary(self, summary: Any, change: Change) -> Any:
+        """Return the summary of the same samples after they have moved; None where none can be."""
+        return carry(summary, change)
+
+    def _carry(self, change: Change) -> bool:
+        """Take what was learnt to where the samples have moved, or say that it stays behind."""
+        state = self._state
+        summary = self._carry_summary(state.summary, change)
+        if summary is None:
+            return False
+        self._state = State(summary, state.params, state.dtype, state.labels)
+        return True
 
     def _check_fit(self, samples: Samples) -> None:
         """Raise where `fit`, unlike a stream, can know that samples will never be enough."""
@@ -234,7 +268,6 @@ class MergeableEstimator(BaseEstimator):
             raise ValueError("Found array with 0 feature(s) while a minimum of 1 is required.")
         if reset:
             self.n_features_in_ = n_features
-            self.__dict__.pop("feature_names_in_", None)
         elif n_features != self.n_features_in_:
             raise ValueError(
                 f"X has {n_features} features, but {type(self).__name__} is expecting "
@@ -271,6 +304,18 @@ class MergeableEstimator(BaseEstimator):
             raise
 
 
+def check_names(estimator: Any, samples: Samples, *, reset: bool) -> None:
+    """Learn (`reset`) or check the names of the features of samples, and their number.
+
+    As scikit-learn does it: names that differ are refused, names that are missing on one side are
+    warned of.
+    """
+    columns = samples.columns
+    if columns is None:  # as many features without names
+        columns = np.broadcast_to(0.0, (1, samples.n_features))
+    validate_data(estimator, columns, reset=reset, skip_check_array=True)
+
+
 def _n_features(model: Any) -> int:
     return model.n_features_in_
 
@@ -304,9 +349,11 @@ def _checked_array(X: Array) -> Array:
     return X if X.dtype in (xp.float32, xp.float64) else xp.astype(X, xp.float64)
 
 
-def _checked_weight(sample_weight: Any, samples: Samples) -> Any:
+def checked_sample_weight(sample_weight: Any, samples: Samples) -> Any:
+    """Return one weight per sample, of any kind, as an array; a lazy one is not looked at."""
     if sample_weight is None:
         return None
+    sample_weight = as_series(sample_weight)
     if not (is_dask(sample_weight) or hasattr(sample_weight, "__array_namespace__")):
         sample_weight = np.asarray(sample_weight, dtype=np.float64)
     if sample_weight.shape != (samples.n_samples,):

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from dask_exa._array import to_host
+from dask_exa._frames import is_lazy_series, lazy_array
 from dask_exa._parameters import check_count, check_forgetting_factor
 from dask_exa._samples import Samples, flat_rows, is_dask
 from dask_exa._state import State
@@ -81,6 +82,8 @@ def as_matrix(X: Any) -> Any:
         return X.expand_dims("series", axis=-1) if X.ndim == 1 else X
     if isinstance(X, list | tuple):
         X = np.asarray(X)
+    if is_lazy_series(X):
+        X = lazy_array(X)
     if getattr(X, "ndim", 0) != 1:
         return X
     return (X if hasattr(X, "__array_namespace__") or is_dask(X) else np.asarray(X))[:, None]

@@ -147,6 +147,12 @@ class FieldDetector(BaseEstimator):
             return scores
         return scores
 
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that steps are no matrices."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
     def _filled(self, features: np.ndarray) -> np.ndarray:
         return np.where(np.isfinite(features), features, self._usual)
 

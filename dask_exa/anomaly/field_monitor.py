@@ -191,6 +191,12 @@ class FieldMonitor(BaseEstimator):
 
         return _checkpoint.load(cls, path)
 
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that steps are no matrices."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
     def _fitting_checks(self, contents: Contents) -> tuple[Check, ...]:
         checks = choose(self.checks, contents)
         for check in checks:

@@ -168,9 +168,9 @@ class IsolationForest(AnomalyDetector):
         self.nan = nan
         self.sample_dims = sample_dims
 
-    def _absorb(self, samples: Samples, sample_weight: Any) -> None:
+    def _absorb(self, samples: Samples, sample_weight: Any, learn: Any = None) -> None:
         before = self.__dict__.get("_state")
-        super()._absorb(samples, sample_weight)
+        super()._absorb(samples, sample_weight, learn)
         if before is not None:
             self._state.follow(before)
 

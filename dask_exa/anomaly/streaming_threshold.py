@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from dask_exa._frames import is_lazy_series, lazy_array
 from dask_exa._parameters import check_count
 from dask_exa._samples import Samples
 from dask_exa._state import NotEnoughSamplesError, State
@@ -157,7 +158,11 @@ class StreamingThreshold(MergeableEstimator):
             Lazy for Dask, labelled for xarray. 1 before there are `n_calibration` scores.
         """
         check_is_fitted(self)
-        self._validate(scores, reset=False)
+        if is_lazy_series(scores):
+            scores = lazy_array(scores)
+        samples = self._validate(scores, reset=False)
+        if samples.columns is not None:  # a Dask DataFrame
+            scores = samples.array
         return _thresholding.p_values(self, scores, self._usable_law, self._state)
 
     def predict(self, scores: Any) -> Any:
@@ -254,10 +259,12 @@ class StreamingThreshold(MergeableEstimator):
     def _usable_law(self) -> ScoreLaw | None:
         return self._known_law if self.is_calibrated_ else None
 
-    def _validate(self, X: Any, *, reset: bool, finite: bool = False) -> Samples:
+    def _validate(
+        self, X: Any, *, reset: bool, finite: bool = False, named: bool = True
+    ) -> Samples:
         if reset or self.n_features_in_ == 1:
             X = _thresholding.as_matrix(X)
-        return super()._validate(X, reset=reset, finite=finite)
+        return super()._validate(X, reset=reset, finite=finite, named=named)
 
     def _learn(self, samples: Samples, sample_weight: Any, start: Summary | None) -> Summary:
         _thresholding.check_parameters(self)

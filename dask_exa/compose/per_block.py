@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dask_exa._samples import Samples, as_samples
+from dask_exa.base import check_names
 from dask_exa.compose import _block_models as block_models
 from dask_exa.reduction import blocks
 
@@ -162,7 +163,9 @@ class PerBlock(MetaEstimatorMixin, BaseEstimator):
             self._models = blocks.map_values(
                 block_models.merge_models, *(model._models for model in fitted)
             )
-            self.n_blocks_ = fitted[0].n_blocks_
+            for name in ("n_blocks_", "n_features_in_", "feature_names_in_"):
+                if name in vars(fitted[0]):
+                    setattr(self, name, getattr(fitted[0], name))
         return self
 
     @_estimator_has("merge")
@@ -227,6 +230,7 @@ class PerBlock(MetaEstimatorMixin, BaseEstimator):
     def _samples(self, X: Any, *, reset: bool) -> Samples:
         samples = as_samples(X, self.sample_dims)
         if samples.is_lazy or samples.labels is not None:
+            check_names(self, samples, reset=reset)
             return samples
         finite = not get_tags(self.estimator).input_tags.allow_nan
         dtypes = [np.float64, np.float32]

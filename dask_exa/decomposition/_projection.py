@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import functools
+import math
 from typing import Any
 
 import dask.array as da
@@ -10,10 +11,12 @@ import numpy as np
 import xarray as xr
 from scipy import sparse
 
-from dask_exa._array import Array, is_host, namespace
+from dask_exa._array import Array, as_float64, is_host, namespace
 from dask_exa._samples import Labels, Samples, is_dask
 from dask_exa._threads import map_threads
-from dask_exa.reduction._graph import array_of_tasks
+from dask_exa.reduction._graph import array_of_tasks, scatter
+from dask_exa.reduction.samplewise import map_samples
+from dask_exa.summaries.affine import Coordinates
 
 _BLOCK_BYTES = 8 << 20
 """Samples are centred in blocks of this size."""
@@ -34,10 +37,12 @@ def project(samples: Samples, components: Any, mean: Any, scale: Array | None) -
         Divides the coefficients.
     """
     X = samples.array
-    if samples.is_lazy or is_dask(components):
+    if not samples.is_lazy and not is_dask(components):
+        scores = _project_here(X, components, mean)
+    elif is_dask(components) or math.prod(X.numblocks[samples.n_sample_axes :]) > 1:
         scores = _project_lazy(samples, components, mean)
     else:
-        scores = _project_here(X, components, mean)
+        scores = _project_rows(samples, components, mean)
     if scale is None:
         return scores
     floor = np.finfo(np.float64).tiny
@@ -82,14 +87,18 @@ def reconstruct(
     return scores @ components + namespace(components).astype(mean, components.dtype)
 
 
-def in_memory(components: Any, method: str) -> Array:
-    """Return components that are in memory, or say why a method cannot have them."""
-    if is_dask(components):
-        raise TypeError(
-            f"{method} makes an n_features × n_features matrix, which is not for a basis split "
-            "over workers; fit with layout='rows'."
-        )
-    return components
+def coordinates(model: Any, *, whiten: bool) -> Coordinates | None:
+    """Return where `project` puts samples; None for a basis that is split over workers."""
+    if is_dask(model.components):
+        return None
+    xp = namespace(model.components)
+    axes = as_float64(model.components)
+    scale = np.ones(model.n_components)
+    if whiten:
+        scale = np.maximum(np.sqrt(model.explained_variance), np.finfo(np.float64).tiny)
+    scale = xp.asarray(scale)
+    inverse = xp.matrix_transpose(axes * scale[:, None])
+    return Coordinates(axes / scale[:, None], inverse, model.mean, xp.zeros_like(scale))
 
 
 def _project_here(X: Array, components: Array, mean: Array) -> Array:
@@ -107,6 +116,19 @@ def _project_here(X: Array, components: Array, mean: Array) -> Array:
         return xp.astype(centred, components.dtype, copy=False) @ axes
 
     return xp.concat(map_threads(project_block, starts))
+
+
+def _project_rows(samples: Samples, components: Any, mean: Any) -> Any:
+    """Project samples whose features are in one chunk: one task a chunk, to the last."""
+    n_components = components.shape[0]
+    function = functools.partial(
+        _project_flat, components=components.reshape((n_components, -1)), mean=mean.reshape(-1)
+    )
+    return map_samples(function, samples, n_components, components.dtype)
+
+
+def _project_flat(X: Array, components: Array, mean: Array) -> Array:
+    return _project_block(X, components, mean)[:, 0, :]
 
 
 def _project_lazy(samples: Samples, components: Any, mean: Any) -> Any:
@@ -182,20 +204,10 @@ def _blocks(array: Any, shape: tuple[int, ...], chunks: Any) -> Any:
     if is_dask(array):
         return array
     array = array.reshape(shape)
-    distributed = sys.modules.get("distributed")
-    if array.nbytes > _EMBED_BYTES and distributed is not None:
-        try:
-            client = distributed.get_client()
-        except ValueError:
-            client = None
-        if client is not None:
-            future = client.scatter(array, hash=False, broadcast=False)
-            whole = tuple((size,) for size in shape)
-            place = (0,) * len(shape)
-            lazy = array_of_tasks(
-                "scattered", {place: (_same, (future,))}, [future], whole, array.dtype
-            )
-            return lazy.rechunk(chunks)
+    if array.nbytes > _EMBED_BYTES and (future := scatter(array)) is not None:
+        whole = tuple((size,) for size in shape)
+        tasks = {(0,) * len(shape): (_same, (future,))}
+        return array_of_tasks("scattered", tasks, [future], whole, array.dtype).rechunk(chunks)
     return da.from_array(array, chunks=chunks)
 
 

@@ -8,14 +8,17 @@ from typing import Any
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 
-from dask_exa._array import Array, to_host
+from dask_exa._array import Array
 from dask_exa._samples import Samples
 from dask_exa._state import Fitted, State
-from dask_exa.base import MergeableEstimator
+from dask_exa.base import MergeableEstimator, checked_sample_weight
 from dask_exa.decomposition import _columns, _learning, _model, _projection
 from dask_exa.decomposition._columns import SlabSummary
+from dask_exa.decomposition._likelihood import check_density, gaussian_law
 from dask_exa.decomposition._model import PCAModel
+from dask_exa.reduction.samplewise import map_samples
 from dask_exa.summaries import Summary, moments, svd
+from dask_exa.summaries.affine import Coordinates
 from dask_exa.summaries.svd import SVDSummary
 
 
@@ -193,25 +196,49 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
         ``components_.T @ diag(explained_variance_ - noise_variance_) @ components_ +
         noise_variance_ I`` (C. Bishop, "Pattern Recognition and Machine Learning", 12.2.1).
         """
-        model = self._model
-        components = to_host(_projection.in_memory(model.components, "get_covariance"))
-        excess = np.maximum(model.explained_variance - model.noise_variance, 0.0)
-        covariance = (components.T * excess) @ components
-        covariance[np.diag_indices_from(covariance)] += model.noise_variance
-        return covariance
+        return gaussian_law(self._model, "get_covariance").covariance()
 
     def get_precision(self) -> Array:
         """Return the inverse of `get_covariance`, by the matrix inversion lemma."""
-        model = self._model
-        n_features = self.n_features_in_
-        components = to_host(_projection.in_memory(model.components, "get_precision"))
-        noise = model.noise_variance
-        if noise == 0.0 or model.n_components == n_features:
-            return np.linalg.inv(self.get_covariance())
-        shrink = 1 / noise - 1 / np.maximum(model.explained_variance, noise)
-        precision = -(components.T * shrink) @ components
-        precision[np.diag_indices_from(precision)] += 1 / noise
-        return precision
+        return gaussian_law(self._model, "get_precision").precision()
+
+    def score_samples(self, X: Any) -> Any:
+        """Return the log-likelihood of every sample under the probabilistic model.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or labelled array
+
+        Returns
+        -------
+        array of shape (n_samples,), float64
+            Lazy for Dask, labelled for xarray.
+        """
+        samples = self._validate(X, reset=False, finite=True)
+        return samples.label(self._likelihoods(samples))
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the mean log-likelihood of samples, by which a search can choose `n_components`.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or labelled array
+            Computed.
+        y : None
+            Ignored.
+        sample_weight : array of shape (n_samples,), optional
+        """
+        samples = self._validate(X, reset=False, finite=True)
+        likelihoods = self._likelihoods(samples).reshape(-1)
+        if sample_weight is None:
+            return float(likelihoods.mean())
+        weight = checked_sample_weight(sample_weight, samples)
+        return float((likelihoods * weight).sum() / weight.sum())
+
+    def _likelihoods(self, samples: Samples) -> Any:
+        law = gaussian_law(self._model, "score_samples")
+        check_density(law)
+        return map_samples(law.log_likelihood, samples)
 
     def _check_fit(self, samples: Samples) -> None:
         _learning.check_enough(self, samples.n_samples)
@@ -235,6 +262,9 @@ class IncrementalPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Mergeabl
             return _columns.forget(summary, factor)
         algebra = svd if isinstance(summary, SVDSummary) else moments
         return algebra.forget(summary, factor)
+
+    def _coordinates(self) -> Coordinates | None:
+        return _projection.coordinates(self._model, whiten=self.whiten)
 
     def _finalize(self, state: State) -> PCAModel:
         return _model.finalize(state, self.n_features_in_)

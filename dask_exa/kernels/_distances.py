@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dask_exa._array import Array, as_float64, namespace
+from dask_exa._array import Array, as_float64, is_cupy, is_host, namespace
 
 _BLOCK_BYTES = 8 << 20
-"""Distances are computed for blocks of samples of this size, never for all at once."""
+"""Distances are computed for blocks of samples, of about this size, never for all at once."""
 
 
 class Attracted(NamedTuple):
@@ -28,9 +28,10 @@ def nearest_centers(X: Array, centers: Array) -> tuple[Array, Array]:
     Parameters
     ----------
     X : array of shape (n_samples, n_features), float32 or float64
-        Finite.
+        Distances of samples that are not finite are NaN or infinite.
     centers : array of shape (n_clusters, n_features)
-        Compared in the dtype of `X`. Of several equally near ones, the first.
+        Of several equally near ones, the first is taken. The twins compare exact distances, in
+        float64; other namespaces those that a product in the dtype of `X` gives.
 
     Returns
     -------
@@ -44,7 +45,13 @@ def nearest_centers(X: Array, centers: Array) -> tuple[Array, Array]:
     >>> nearest_centers(np.array([[0.0], [5.0]]), np.array([[1.0], [4.0]]))
     (array([0, 1], dtype=int32), array([1., 1.]))
     """
-    return _nearest_centers(X, centers)
+    if is_host(X):
+        from dask_exa.kernels._distances_numba import nearest_centers as twin
+    elif is_cupy(X):
+        from dask_exa.kernels._distances_cupy import nearest_centers as twin
+    else:
+        twin = _nearest_centers
+    return twin(X, centers)
 
 
 def sum_nearest(
@@ -63,33 +70,57 @@ def sum_nearest(
     labels : array of shape (n_samples,), int32
     attracted : Attracted
     """
-    return _sum_nearest(X, centers, sample_weight)
+    if is_host(X):
+        from dask_exa.kernels._distances_numba import sum_nearest as twin
+    elif is_cupy(X):
+        from dask_exa.kernels._distances_cupy import sum_nearest as twin
+    else:
+        twin = _sum_nearest
+    labels, counts, sums, inertia = twin(X, centers, sample_weight)
+    return labels, Attracted(counts, sums, inertia)
 
 
 def _nearest_centers(X: Array, centers: Array) -> tuple[Array, Array]:
     xp = namespace(X)
-    centers = xp.astype(centers, X.dtype, copy=False)
-    norms = xp.sum(centers * centers, axis=1)
-    step = max(1, _BLOCK_BYTES // (8 * centers.shape[0]))
-    labels, distances = [], []
-    for start in range(0, X.shape[0], step):
-        rows = X[start : min(start + step, X.shape[0]), :]
-        near = norms[None, :] - 2 * (rows @ xp.matrix_transpose(centers))
-        nearest = xp.astype(xp.argmin(near, axis=1), xp.int32)
-        offsets = as_float64(rows - xp.take(centers, nearest, axis=0))
-        labels.append(nearest)
-        distances.append(xp.sum(offsets * offsets, axis=1))
+    found = [_search(X[rows, :], centers) for rows in _blocks(X, centers)]
+    labels, distances = zip(*((labels, squares) for labels, _, squares in found), strict=True)
     return xp.concat(labels), xp.concat(distances)
 
 
-def _sum_nearest(X: Array, centers: Array, sample_weight: Array | None) -> tuple[Array, Attracted]:
+def _sum_nearest(
+    X: Array, centers: Array, sample_weight: Array | None
+) -> tuple[Array, Array, Array, float]:
     xp = namespace(X)
-    labels, distances = _nearest_centers(X, centers)
-    centers = xp.astype(centers, X.dtype, copy=False)
-    offsets = as_float64(X - xp.take(centers, labels, axis=0))
-    if sample_weight is None:
-        sample_weight = xp.ones(X.shape[0], dtype=xp.float64)
-    clusters = xp.arange(centers.shape[0], dtype=labels.dtype)
-    member = xp.astype(labels[None, :] == clusters[:, None], xp.float64) * sample_weight[None, :]
-    inertia = float(xp.sum(distances * sample_weight))
-    return labels, Attracted(xp.sum(member, axis=1), member @ offsets, inertia)
+    clusters = xp.arange(centers.shape[0], dtype=xp.int32)
+    counts = xp.zeros(centers.shape[0], dtype=xp.float64)
+    sums = xp.zeros(centers.shape, dtype=xp.float64)
+    found, inertia = [], 0.0
+    for rows in _blocks(X, centers):
+        labels, offsets, squares = _search(X[rows, :], centers)
+        member = xp.astype(labels[None, :] == clusters[:, None], xp.float64)
+        if sample_weight is not None:
+            member = member * sample_weight[rows][None, :]
+            squares = squares * sample_weight[rows]
+        found.append(labels)
+        counts, sums = counts + xp.sum(member, axis=1), sums + member @ offsets
+        inertia += float(xp.sum(squares))
+    return xp.concat(found), counts, sums, inertia
+
+
+def _blocks(X: Array, centers: Array) -> list[slice]:
+    step = max(1, _BLOCK_BYTES // (8 * max(centers.shape)))
+    starts = range(0, X.shape[0], step)
+    return [slice(start, min(start + step, X.shape[0])) for start in starts]
+
+
+def _search(X: Array, centers: Array) -> tuple[Array, Array, Array]:
+    """Return the nearest centre of every sample, the offset from it and its square."""
+    xp = namespace(X)
+    centers = as_float64(centers)
+    origin = xp.astype(xp.mean(centers, axis=0), X.dtype)  # what all share would cost digits
+    shifted = xp.astype(centers - as_float64(origin), X.dtype)
+    near = xp.sum(shifted * shifted, axis=1)[None, :]
+    near = near - 2 * ((X - origin) @ xp.matrix_transpose(shifted))
+    labels = xp.astype(xp.argmin(near, axis=1), xp.int32)
+    offsets = as_float64(X) - xp.take(centers, labels, axis=0)
+    return labels, offsets, xp.sum(offsets * offsets, axis=1)

@@ -36,10 +36,7 @@ class Chunks:
         optimize = getattr(array, "optimize", None)
         array = dask.optimize(array)[0] if optimize is None else optimize()
         self.tasks = convert_legacy_graph(dict(array.__dask_graph__()))
-        self.keys = np.empty(array.numblocks, dtype=object)
-        places = np.ndindex(*array.numblocks)
-        for place, key in zip(places, flatten(array.__dask_keys__()), strict=True):
-            self.keys[place] = key
+        self.keys = _key_grid(array)
 
     def is_made(self, key: Key) -> bool:
         """Whether a chunk has yet to be made, and is not data that are here or on a worker."""
@@ -259,13 +256,62 @@ def array_of_tasks(
     for place, (function, arguments) in tasks.items():
         refs = [TaskRef(keys[id(a)]) if id(a) in keys else a for a in arguments]
         layer[(name, *place)] = Task((name, *place), function, *refs)
+    return array_of_layer(name, layer, chunks, dtype)
+
+
+def array_of_layer(
+    name: str, layer: Mapping[Key, Any], chunks: Any, dtype: Any, source: Any = None
+) -> da.Array:
+    """Return the lazy Dask array whose chunks are the tasks ``(name, *place)`` of a layer.
+
+    Parameters
+    ----------
+    name : str
+    layer : mapping of keys to tasks
+    chunks : tuple of tuples of int
+    dtype : dtype
+    source : dask.array.Array, optional
+        Whose chunks tasks of the layer read, by the keys that `with_keys` gives.
+    """
     meta = np.empty((0,) * len(chunks), dtype=dtype)
     if da.Array.__module__ == "dask.array.core":
+        if source is not None:
+            layer = HighLevelGraph.from_collections(name, layer, dependencies=(source,))
         return da.Array(layer, name, chunks, meta=meta)
     from dask.array._array_expr._collection import from_graph
 
-    places = [(name, *place) for place in tasks]
+    places = [(name, *place) for place in np.ndindex(*map(len, chunks))]
+    if source is not None:
+        layer = {**dict(source.__dask_graph__()), **layer}
     return from_graph(layer, meta, chunks, places, name)
+
+
+def with_keys(array: Any) -> tuple[Any, np.ndarray]:
+    """Return a Dask array whose keys are final, and its keys as a grid."""
+    if da.Array.__module__ != "dask.array.core":
+        array = array.optimize()  # expressions get other keys when they are lowered
+    return array, _key_grid(array)
+
+
+def _key_grid(array: Any) -> np.ndarray:
+    keys = np.empty(array.numblocks, dtype=object)
+    for place, key in zip(
+        np.ndindex(*array.numblocks), flatten(array.__dask_keys__()), strict=True
+    ):
+        keys[place] = key
+    return keys
+
+
+def scatter(value: Any) -> Any:
+    """Send a value to one worker and return its future; None where there is no cluster."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return None
+    try:
+        client = distributed.get_client()
+    except ValueError:
+        return None
+    return client.scatter(value, hash=False, broadcast=False)
 
 
 def fetch(handles: Sequence[Any]) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dask_exa._array import Array
@@ -64,15 +64,53 @@ def tree(
             None if weight is None else ref(weight),
             home=i / len(chunks),
         )
-        for i, (chunk, weight, row) in enumerate(zip(chunks, weights, _first_rows(X), strict=True))
+        for i, (chunk, weight, row) in enumerate(zip(chunks, weights, first_rows(X), strict=True))
     ]
-    merge = _Merge(reducer)
-    last = graph.add_levels("merge", merge, leaves, split_every=split_every)
-    root = graph.add_task("merge", merge, ref(last), home=0.0) if len(last) > 1 else last[0]
-    (summary,) = graph.run([root], wait=True)
-    if summary is None:
-        raise ValueError(f"X has no samples in any of its {len(chunks)} chunks.")
+    summary = merge_leaves(graph, reducer.merge, leaves, split_every)
     return summary if start is None else reducer.merge([start, summary])
+
+
+def merge_leaves(
+    graph: Graph,
+    merge: Callable[[Sequence[Summary]], Summary],
+    leaves: Sequence[Key],
+    split_every: int,
+) -> Summary:
+    """Merge the summaries of chunks, None for those without samples, in a tree, and return it.
+
+    Parameters
+    ----------
+    graph : Graph
+    merge : callable
+        Of a `Reducer`.
+    leaves : sequence of keys
+        In the order of the chunks.
+    split_every : int
+        Summaries that one task merges.
+    """
+    (summary,) = graph.run([add_merges(graph, merge, leaves, split_every)], wait=True)
+    if summary is None:
+        raise ValueError(f"X has no samples in any of its {len(leaves)} chunks.")
+    return summary
+
+
+def add_merges(
+    graph: Graph,
+    merge: Callable[[Sequence[Summary]], Summary],
+    leaves: Sequence[Key],
+    split_every: int,
+) -> Key:
+    """Add the merges of `merge_leaves` to a graph and return the key of the last one."""
+    combine = _Merge(merge)
+    last = graph.add_levels("merge", combine, leaves, split_every=split_every)
+    if len(last) == 1:
+        return last[0]
+    return graph.add_task("merge", combine, ref(last), home=graph.homes.get(last[0]))
+
+
+def first_rows(X: Any) -> list[int]:
+    """Return the number of the first sample of every chunk."""
+    return list(itertools.accumulate(X.chunks[0][:-1], initial=0))
 
 
 def _add(graph: Graph, array: Any) -> list[Key]:
@@ -80,11 +118,6 @@ def _add(graph: Graph, array: Any) -> list[Key]:
     keys = list(chunks.keys.reshape(-1))
     graph.add_chunks(chunks, keys, [i / len(keys) for i in range(len(keys))])
     return keys
-
-
-def _first_rows(X: Any) -> list[int]:
-    """Return the number of the first sample of every chunk."""
-    return list(itertools.accumulate(X.chunks[0][:-1], initial=0))
 
 
 def _summarize_chunk(
@@ -99,9 +132,9 @@ def _summarize_chunk(
 class _Merge:
     """Merge the summaries of a group of neighbours, some of which may have had no samples."""
 
-    def __init__(self, reducer: Reducer) -> None:
-        self.reducer = reducer
+    def __init__(self, merge: Callable[[Sequence[Summary]], Summary]) -> None:
+        self.merge = merge
 
     def __call__(self, summaries: Sequence[Summary | None]) -> Summary | None:
         seen = [summary for summary in summaries if summary is not None]
-        return self.reducer.merge(seen) if seen else None
+        return self.merge(seen) if seen else None

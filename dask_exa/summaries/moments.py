@@ -149,6 +149,20 @@ def merge(summaries: Sequence[Moments]) -> Moments:
     return Moments(n_samples, weight, mean, m2)
 
 
+def join(summaries: Sequence[Moments], place: Callable[[Sequence[Array]], Array]) -> Moments:
+    """Return the moments of all features from those of blocks of features, without pairs.
+
+    Parameters
+    ----------
+    summaries : sequence of Moments
+        Of the same samples.
+    place : callable
+        Puts what the blocks have, each (n_features of the block,), together.
+    """
+    mean = place([summary.mean for summary in summaries])
+    return summaries[0]._replace(mean=mean, m2=place([summary.m2 for summary in summaries]))
+
+
 def forget(summary: Moments, factor: float) -> Moments:
     """Scale the weight of all that was seen by `factor`; mean and variance stay as they are."""
     return summary._replace(weight=summary.weight * factor, m2=summary.m2 * factor)

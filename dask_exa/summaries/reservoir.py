@@ -37,6 +37,7 @@ import numpy as np
 
 from dask_exa import kernels
 from dask_exa._array import Array, namespace, to_host
+from dask_exa.summaries.affine import Change, carry, move
 
 _UNIT_WEIGHTS = np.empty(0)
 _COPY_BITS = 32
@@ -151,6 +152,12 @@ def merge(summaries: Sequence[Reservoir]) -> Reservoir:
 def forget(summary: Reservoir, factor: float) -> Reservoir:
     """Scale the weight of all that was seen by `factor`."""
     return summary._replace(keys=summary.keys - math.log(factor))
+
+
+@carry.register
+def carry_rows(summary: Reservoir, change: Change) -> Reservoir:
+    """Return the same rows where they are now; see `dask_exa.summaries.affine`."""
+    return summary._replace(rows=move(summary.rows, change))
 
 
 def _take(summary: Reservoir, X: Array, weight: np.ndarray | None, sampling: Sampling) -> Reservoir:

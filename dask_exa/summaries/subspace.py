@@ -27,6 +27,7 @@ from scipy import stats
 
 from dask_exa._array import Array, namespace, to_host
 from dask_exa.summaries import moments, reservoir, svd
+from dask_exa.summaries.affine import Change, carry
 from dask_exa.summaries.moments import Moments
 from dask_exa.summaries.reservoir import Reservoir
 from dask_exa.summaries.svd import SVDSummary
@@ -59,6 +60,12 @@ def forget(summary: SubspaceSummary, factor: float) -> SubspaceSummary:
     return SubspaceSummary(
         algebra.forget(summary.basis, factor), reservoir.forget(summary.kept, factor)
     )
+
+
+@carry.register
+def carry_subspace(summary: SubspaceSummary, change: Change) -> SubspaceSummary:
+    """Return basis and samples where these are now; see `dask_exa.summaries.affine`."""
+    return SubspaceSummary(carry(summary.basis, change), carry(summary.kept, change))
 
 
 def residual_moments(

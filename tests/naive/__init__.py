@@ -1,5 +1,8 @@
 """Slow and plain versions of our algorithms, which the fast ones have to equal."""
 
+from tests.naive._features import cluster_features
+from tests.naive._federated import federated_average, majority_vote, mean_probabilities
+from tests.naive._fields import binned_spectrum, blended, patches, stacked, window_starts
 from tests.naive._half_space import (
     RiverHalfSpaceTrees,
     half_space_masses,
@@ -22,6 +25,14 @@ from tests.naive._isolation import (
     tree_seeds,
     unit,
 )
+from tests.naive._kmeans import follow, lloyd, nearest_centers, sum_nearest
+from tests.naive._mixture import (
+    em_pass,
+    full_covariances,
+    gaussian_log_density,
+    mixture_moments,
+    mixture_shares,
+)
 from tests.naive._monitor import courant_number, kurtosis_shares, nyquist_share, wave_remainder
 from tests.naive._online import OnlineTree, redrawn_split
 from tests.naive._principal import (
@@ -33,6 +44,14 @@ from tests.naive._principal import (
     positive_signs,
     stacked_svd,
     svd_chunk_by_chunk,
+)
+from tests.naive._scaling import (
+    halved,
+    quantile_rank,
+    rank_errors,
+    repeated_quantiles,
+    thinned_quantiles,
+    thinned_values,
 )
 from tests.naive._tails import (
     extreme_keys,
@@ -47,37 +66,61 @@ __all__ = [
     "OnlineTree",
     "RiverHalfSpaceTrees",
     "below",
+    "binned_spectrum",
+    "blended",
     "center",
+    "cluster_features",
     "courant_number",
     "drawn",
+    "em_pass",
     "exponentials",
     "extreme_keys",
+    "federated_average",
+    "follow",
     "forgetting_weights",
+    "full_covariances",
+    "gaussian_log_density",
     "half_space_masses",
     "half_space_path",
     "half_space_scores",
     "half_space_trees",
+    "halved",
     "isolation_leaf",
     "isolation_tree",
     "kept_extremes",
     "kurtosis_shares",
+    "lloyd",
+    "majority_vote",
     "mean_path",
+    "mean_probabilities",
+    "mixture_moments",
+    "mixture_shares",
     "moments",
     "moving_mean",
+    "nearest_centers",
     "nyquist_share",
     "oblique_leaf",
     "oblique_tree",
+    "patches",
     "pca",
     "positive_signs",
     "predictive_survival",
+    "quantile_rank",
+    "rank_errors",
     "redrawn_split",
+    "repeated_quantiles",
     "reservoir_keys",
     "river_forest",
     "river_leaves",
+    "stacked",
     "stacked_svd",
+    "sum_nearest",
     "svd_chunk_by_chunk",
+    "thinned_quantiles",
+    "thinned_values",
     "tokam2d_right_hand_side",
     "tree_seeds",
     "unit",
     "wave_remainder",
+    "window_starts",
 ]
