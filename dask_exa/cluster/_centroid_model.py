@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Self
 
+import dask
 import numpy as np
+import xarray as xr
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 
 from dask_exa import kernels
 from dask_exa._array import Array, namespace
 from dask_exa._samples import is_dask
-from dask_exa.base import MergeableEstimator
+from dask_exa.base import MergeableEstimator, checked_sample_weight
 from dask_exa.reduction.samplewise import map_samples
 
 
@@ -24,8 +26,9 @@ class Centroids(NamedTuple):
 
     def predict(self, X: Array) -> Array:
         """Return the cluster of every sample in memory."""
-        labels, _ = kernels.nearest_centers(X, self.centers)
-        return labels if self.clusters is None else self.clusters[labels]
+        xp = namespace(X)
+        labels, _ = kernels.nearest_centers(X, xp.asarray(self.centers))
+        return labels if self.clusters is None else xp.take(xp.asarray(self.clusters), labels)
 
     def distances(self, X: Array) -> Array:
         """Return the distance of every sample from every centre."""
@@ -39,7 +42,7 @@ class Centroids(NamedTuple):
 
     def squared_distances(self, X: Array) -> Array:
         """Return the squared distance of every sample from its nearest centre."""
-        return kernels.nearest_centers(X, self.centers)[1]
+        return kernels.nearest_centers(X, namespace(X).asarray(self.centers))[1]
 
 
 class CentroidModel(
@@ -70,14 +73,17 @@ class CentroidModel(
         """
         with self._unchanged_on_error():
             super().fit(X, y, sample_weight)
-            self.labels_ = self.predict(X)
+            self.__dict__.pop("labels_", None)
+            if getattr(self, "compute_labels", True):
+                self.labels_ = self.predict(X)
         return self
 
     def merge(self, *others: Self) -> Self:
         """Take over what other models have learnt; see `MergeableEstimator.merge`."""
+        before = self.__dict__.get("_state")
         with self._unchanged_on_error():
             super().merge(*others)
-            if others:
+            if before is not None and self._state.summary is not before.summary:
                 self.__dict__.pop("labels_", None)
         return self
 
@@ -134,9 +140,24 @@ class CentroidModel(
         samples = self._validate(X, reset=False, finite=True)
         squares = map_samples(centroids.squared_distances, samples).reshape(-1)
         if sample_weight is not None:
-            squares = squares * sample_weight
+            squares = squares * checked_sample_weight(sample_weight, samples)
         total = squares.sum()
         return -float(total.compute() if is_dask(total) else total)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without labels that are yet to be computed: they would take the data along."""
+        state = dict(super().__getstate__())
+        if dask.is_dask_collection(labels := state.get("labels_")):
+            del state["labels_"]
+        elif isinstance(labels, xr.DataArray):  # in types that skops knows
+            state["labels_"] = labels.to_dict(data="array")
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over what `__getstate__` has returned."""
+        if isinstance(labels := state.get("labels_"), dict):
+            state = {**state, "labels_": xr.DataArray.from_dict(labels)}
+        super().__setstate__(state)
 
     @property
     def _n_features_out(self) -> int:
