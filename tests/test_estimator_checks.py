@@ -1,80 +1,91 @@
 """Every public estimator of the package passes scikit-learn's own checks."""
 
-import importlib
-import inspect
-import pkgutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils import get_tags
 
-import dask_exa
-from dask_exa.anomaly import (
-    FieldDetector,
-    FieldMonitor,
-    IsolationForest,
-    StreamingThreshold,
-    SubspaceDetector,
-)
+import dask_exa.compose
+from dask_exa.anomaly import FieldDetector, FieldMonitor
 from dask_exa.base import MergeableEstimator
-from dask_exa.compose import PerBlock
 from dask_exa.decomposition import IncrementalPCA
+from dask_exa.testing.estimator_checks import (
+    CHECKS_WITHOUT_DATA,
+    examples_of,
+    parametrize_with_every_check,
+    public_estimators,
+)
 
-FOLDERS = ("decomposition", "anomaly", "cluster", "preprocessing", "compose")
-# They take the steps of a stream, xarray.Dataset, where scikit-learn's checks pass arrays.
+# What an estimator needs for the checks, and those that it fails on purpose, are there.
+from dask_exa.testing.every_estimator import ARGUMENTS, test_scikit_learn_checks
+
+PUBLIC = public_estimators("dask_exa")
 OF_STEPS = {FieldDetector, FieldMonitor}
-ARGUMENTS = {
-    PerBlock: {"estimator": IsolationForest(n_estimators=10, random_state=0)},
-    SubspaceDetector: {"confidence": 0.9},  # none of the checks' samples is beyond 99 %
-}
+WITHOUT_MATRICES = [
+    type(estimator)
+    for estimator in examples_of("dask_exa", ARGUMENTS)
+    if not get_tags(estimator).input_tags.two_d_array
+]
 
 
-def public_estimators():
-    """Return the estimators that the folders of estimators publish."""
-    found = set()
-    present = {module.name for module in pkgutil.iter_modules(dask_exa.__path__)}
-    for folder in present.intersection(FOLDERS):
-        module = importlib.import_module(f"dask_exa.{folder}")
-        public = [getattr(module, name) for name in getattr(module, "__all__", ())]
-        found.update(
-            cls for cls in public if inspect.isclass(cls) and issubclass(cls, BaseEstimator)
-        )
-    return sorted(found, key=lambda cls: cls.__name__)
+def checked_pairs():
+    (mark,) = [mark for mark in test_scikit_learn_checks.pytestmark if mark.name == "parametrize"]
+    return [getattr(pair, "values", pair) for pair in mark.args[1]]
 
 
-def instances():
-    """One of each with default parameters, and every way in which they learn."""
-    return [
-        *(cls(**ARGUMENTS.get(cls, {})) for cls in public_estimators() if cls not in OF_STEPS),
-        IncrementalPCA(1, solver="gram"),
-        IncrementalPCA(1, solver="qr", whiten=True),
-        IncrementalPCA(0.9),
-    ]
+def test_no_public_estimator_is_left_out():
+    checked = {type(estimator) for estimator, _ in checked_pairs()}
+    assert checked == {*PUBLIC} >= {IncrementalPCA, *OF_STEPS}
+    folders = ("anomaly", "cluster", "compose", "decomposition", "preprocessing")
+    assert {cls.__module__.split(".")[1] for cls in PUBLIC} == {*folders}
 
 
-def expected_failures(estimator):
-    """Return the checks that an estimator fails on purpose, with the reason."""
-    if isinstance(estimator, StreamingThreshold):
-        return {"check_fit1d": "a series of scores has one dimension"}
-    return {}
+@pytest.mark.parametrize("cls", WITHOUT_MATRICES, ids=lambda cls: cls.__name__)
+def test_what_takes_no_matrices_is_checked_without_data(cls):
+    checks = [check for estimator, check in checked_pairs() if type(estimator) is cls]
+    assert len(checks) == len(CHECKS_WITHOUT_DATA)
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-@parametrize_with_checks(instances(), expected_failed_checks=expected_failures)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
+class Broken(BaseEstimator):
+    """Takes no matrices, and does more in its constructor than to store parameters."""
+
+    def __init__(self, size=1):
+        self.size = size
+        self.shape = (size,)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
 
 
-def test_public_estimators_are_found():
-    assert IncrementalPCA in public_estimators()
+def test_checks_without_data_can_fail():
+    failed = set()
+    for estimator, check in parametrize_with_every_check([Broken()]).args[1]:
+        try:
+            check(estimator)
+        except Exception:
+            failed.add(check.func)
+    assert "check_no_attributes_set_in_init" in {check.__name__ for check in failed}
 
 
-@pytest.mark.parametrize("cls", public_estimators())
+def test_checks_run_where_the_package_is_installed(tmp_path):
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs"]
+    command += ["dask_exa.testing.every_estimator", "-k", "FieldMonitor", "-W", "error"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+    assert f"{len(CHECKS_WITHOUT_DATA)} passed" in run.stdout
+
+
+@pytest.mark.parametrize("cls", PUBLIC)
 def test_estimators_merge(cls):
     if cls is FieldDetector:
         pytest.skip("watches one stream; its parts merge")
-    assert issubclass(cls, MergeableEstimator) or cls in (FieldMonitor, PerBlock)
+    of_others = {getattr(dask_exa.compose, name) for name in dask_exa.compose.__all__}
+    assert issubclass(cls, MergeableEstimator) or cls in {FieldMonitor, *of_others}
 
 
 @pytest.mark.parametrize("cls", sorted(OF_STEPS, key=lambda cls: cls.__name__))

@@ -45,7 +45,15 @@ def test_import_adds_little_time(import_logs):
     assert min(log["dask_exa"] for log in import_logs) <= IMPORT_SECONDS
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/anomaly-detection.md"])
+PAGES = [
+    "README.md",
+    "docs/anomaly-detection.md",
+    "docs/clustering-and-pipelines.md",
+    "docs/interoperability.md",
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_examples_run(page):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert blocks
