@@ -229,6 +229,9 @@ class MergeableEstimator(BaseEstimator):
             if named:
                 check_names(self, samples, reset=reset)
             return samples if is_dask(array) else samples._replace(array=_checked_array(array))
+        if not (reset or finite or hasattr(self, "feature_names_in_")) and _is_checked(array):
+            self._check_n_features(array.shape[1], reset=False)
+            return samples
         check: dict[str, Any] = {
             "dtype": [np.float64, np.float32],
             "accept_sparse": list(self._accept_sparse) or False,
@@ -334,6 +337,15 @@ def _fields(model: Any) -> list[tuple[Any, int]] | None:
 def _is_plain(array: Any) -> bool:
     """Whether scikit-learn's own validation takes the input: all but arrays of other devices."""
     return is_host(array) or not hasattr(array, "__array_namespace__")
+
+
+def _is_checked(array: Any) -> bool:
+    """Whether there is nothing to convert in an array.
+
+    scikit-learn then need not look, which in a stream of small batches takes longer than to learn.
+    """
+    is_matrix = type(array) is np.ndarray and array.ndim == 2 and array.shape[0] > 0
+    return is_matrix and array.dtype in (np.float64, np.float32)
 
 
 def _dtype(array: Any) -> np.dtype:
