@@ -28,6 +28,9 @@ class MiniBatchKMeans(CentroidModel):
     seen the same clusters or entirely different ones: each has split its own into `n_clusters`
     parts, so that no cluster is lost. Clusters keep the numbers that they had in the first model.
 
+    Batches are to be mixed. Where a stream brings one cluster after the other, centres stay with
+    the first ones; `KMeans.partial_fit` clusters every batch by itself and does not mind.
+
     Parameters
     ----------
     n_clusters : int, default=8
