@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple, Self
 
 import dask
 import numpy as np
 import xarray as xr
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
 
 from dask_exa import kernels
-from dask_exa._array import Array, namespace
+from dask_exa._array import Array, namespace, to_host
 from dask_exa._samples import is_dask
 from dask_exa.base import MergeableEstimator, checked_sample_weight
 from dask_exa.reduction.samplewise import map_samples
@@ -73,6 +75,7 @@ class CentroidModel(
         """
         with self._unchanged_on_error():
             super().fit(X, y, sample_weight)
+            warn_of_equal_centers(self)
             self.__dict__.pop("labels_", None)
             if getattr(self, "compute_labels", True):
                 self.labels_ = self.predict(X)
@@ -162,3 +165,18 @@ class CentroidModel(
     @property
     def _n_features_out(self) -> int:
         return self._model.centroids.centers.shape[0]
+
+
+def warn_of_equal_centers(model: Any) -> None:
+    """Warn where there are fewer distinct samples than clusters, so that some are empty."""
+    centroids = model._model.centroids
+    if centroids.clusters is not None or not isinstance(model.n_clusters, int | np.integer):
+        return
+    n_distinct = np.unique(to_host(centroids.centers), axis=0).shape[0]
+    if n_distinct < model.n_clusters:
+        warnings.warn(
+            f"n_clusters={model.n_clusters} but only {n_distinct} clusters are distinct, as there "
+            "are not more distinct samples; lower n_clusters.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )

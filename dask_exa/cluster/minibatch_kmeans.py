@@ -8,7 +8,7 @@ from typing import Any, Self
 from dask_exa._samples import Samples
 from dask_exa._state import Fitted, State
 from dask_exa.cluster import _clustering, _convergence, _minibatches
-from dask_exa.cluster._centroid_model import CentroidModel
+from dask_exa.cluster._centroid_model import CentroidModel, warn_of_equal_centers
 from dask_exa.cluster._minibatches import MiniBatchModel
 from dask_exa.summaries import Summary, centroids
 from dask_exa.summaries.centroids import Learning
@@ -176,6 +176,7 @@ class MiniBatchKMeans(CentroidModel):
             samples = self._validate(X, reset=True)
             self._check_fit(samples)
             self._absorb(samples, sample_weight, self._converge)
+            warn_of_equal_centers(self)
             if samples.is_lazy and self.compute_labels:
                 self.labels_ = self.predict(X)
         return self

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans as Peer
 from sklearn.cluster import kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
 
 from dask_exa._array import to_host
 from dask_exa._samples import as_samples
@@ -141,7 +142,8 @@ def test_weightless_samples_never_become_centres():
 def test_fewer_distinct_samples_than_clusters(init, lazy):
     X = np.repeat([[0.0, 1.0], [5.0, 5.0], [9.0, 0.0]], 20, axis=0)
     given = da.from_array(X, chunks=(7, -1)) if lazy else X
-    model = KMeans(5, init=init, random_state=0).fit(given)
+    with pytest.warns(ConvergenceWarning, match="n_clusters=5 but only 3 clusters"):
+        model = KMeans(5, init=init, random_state=0).fit(given)
     assert model.cluster_centers_.shape == (5, 2)
     assert model.inertia_ == pytest.approx(0.0, abs=1e-20)
     assert len(np.unique(np.asarray(model.labels_))) == 3

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from sklearn.cluster import MiniBatchKMeans as Peer
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from dask_exa.cluster import MiniBatchKMeans
@@ -282,7 +283,8 @@ def test_centres_are_in_the_dtype_of_the_samples():
 
 def test_duplicates_give_centres_more_than_once():
     X = np.repeat([[0.0, 0.0], [1.0, 5.0], [7.0, 2.0]], 50, axis=0)
-    model = MiniBatchKMeans(5, random_state=0).fit(X)
+    with pytest.warns(ConvergenceWarning, match="n_clusters=5 but only 3 clusters"):
+        model = MiniBatchKMeans(5, random_state=0).fit(X)
     assert model.inertia_ == 0
     assert np.array_equal(np.unique(model.cluster_centers_, axis=0), np.unique(X, axis=0))
 
