@@ -1,7 +1,5 @@
 """Patches of Dask arrays: made where the chunks are, in any chunks, in little memory."""
 
-import subprocess
-import sys
 import tracemalloc
 
 import dask
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 
 from dask_exa.preprocessing import PatchExtractor
 from tests.preprocessing.films import box as film
+from tests.preprocessing.films import run_with_query_planning
 
 PADDINGS = ("none", "wrap", "reflect")
 
@@ -102,8 +101,6 @@ def test_memory_is_that_of_a_few_chunks():
 
 def test_query_planning_mode_gives_the_same():
     script = (
-        "import dask; dask.config.set({'array.query-planning': True, 'scheduler': 'synchronous'})\n"
-        "import numpy as np, xarray as xr\n"
         "from dask_exa.preprocessing import PatchExtractor\n"
         "values = np.random.default_rng(0).standard_normal((4, 2, 9, 8))\n"
         "X = xr.DataArray(values, dims=('t', 'z', 'y', 'x'), coords={'t': np.arange(4.0)})\n"
@@ -117,12 +114,8 @@ def test_query_planning_mode_gives_the_same():
         "        back = patches.inverse_transform(rows).compute()\n"
         "        xr.testing.assert_allclose(back, X)\n"
         "        patches.unstack_samples(rows[:, 0]).compute()\n"
-        "print('same')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.stdout == "same\n", done.stderr
+    run_with_query_planning(script)
 
 
 def test_distributed_patches_are_the_same(client):

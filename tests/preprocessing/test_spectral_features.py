@@ -1,8 +1,6 @@
 """Binned spectra: Parseval, plain binning of NumPy's transform, closed forms, laws of merging."""
 
 import pickle
-import subprocess
-import sys
 
 import array_api_strict
 import h5py
@@ -16,6 +14,7 @@ from dask_exa.preprocessing import SpectralFeatures
 from dask_exa.summaries.spectrum import Box, Spectrum, shell_edges, spaced_edges
 from dask_exa.testing.contracts import MergeableEstimatorContract
 from tests import naive
+from tests.preprocessing.films import run_with_query_planning
 
 LENGTHS = {"z": 3.0, "y": 8.0, "x": 5.0}
 
@@ -174,8 +173,6 @@ def test_dask_is_lazy_and_equal():
 
 def test_query_planning_mode_gives_the_same():
     script = (
-        "import dask; dask.config.set({'array.query-planning': True, 'scheduler': 'synchronous'})\n"
-        "import numpy as np, xarray as xr\n"
         "from dask_exa.preprocessing import SpectralFeatures\n"
         "values = np.random.default_rng(0).standard_normal((6, 4, 8))\n"
         "for X in (values, values * 1j):\n"
@@ -184,12 +181,8 @@ def test_query_planning_mode_gives_the_same():
         "    found = SpectralFeatures().fit(lazy)\n"
         "    np.testing.assert_allclose(found.mean_spectrum_, model.mean_spectrum_)\n"
         "    np.testing.assert_allclose(found.transform(lazy).compute(), model.transform(X))\n"
-        "print('same')\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.stdout == "same\n", done.stderr
+    run_with_query_planning(script)
 
 
 def test_float32_is_transformed_in_float64():

