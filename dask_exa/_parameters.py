@@ -1,4 +1,4 @@
-"""Checks of parameters that many estimators share."""
+"""Checks of parameters that many estimators share, and what they draw by."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from sklearn.utils import check_random_state
+
+_LARGEST_SEED = 2**31 - 1
 
 
 def check_count(name: str, value: Any, *, least: int = 1) -> None:
@@ -45,3 +48,13 @@ def check_forgetting_factor(value: Any) -> None:
     """Raise ValueError for a factor that is not in (0, 1]."""
     if not 0 < value <= 1:
         raise ValueError(f"forgetting_factor={value!r} must be in (0, 1].")
+
+
+def draw_seed(random_state: Any) -> int:
+    """Return the number that all draws of a model depend on, for scikit-learn's `random_state`."""
+    return int(check_random_state(random_state).randint(_LARGEST_SEED))
+
+
+def draw_seeds(random_state: Any, size: int) -> np.ndarray:
+    """Return such numbers for several starts, shape (size,)."""
+    return check_random_state(random_state).randint(_LARGEST_SEED, size=size)

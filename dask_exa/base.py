@@ -63,7 +63,7 @@ class MergeableEstimator(BaseEstimator):
             self.__dict__.pop("_state", None)
             samples = self._validate(X, reset=True)
             self._check_fit(samples)
-            self._absorb(samples, sample_weight)
+            self._absorb_all(samples, sample_weight)
             self._check_fitted(self._state)
         return self
 
@@ -189,6 +189,13 @@ class MergeableEstimator(BaseEstimator):
     def _model(self) -> Any:
         check_is_fitted(self)
         return self._state.model(self._finalize)
+
+    def _absorb_all(self, samples: Samples, sample_weight: Any) -> None:
+        """Learn the samples of `fit`: as those of a stream, unless a subclass has a better way."""
+        self._absorb(samples, sample_weight)
+
+    def _fits_as_a_stream(self) -> bool:
+        return type(self)._absorb_all is MergeableEstimator._absorb_all
 
     def _absorb(self, samples: Samples, sample_weight: Any, learn: Any = None) -> None:
         """Learn samples, by `_learn` or what is given in its place."""

@@ -7,11 +7,10 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from dask_exa import kernels
 from dask_exa._array import Array, to_host
-from dask_exa._parameters import check_count
+from dask_exa._parameters import check_count, draw_seed
 from dask_exa._samples import Samples, flat_rows, is_dask
 from dask_exa.anomaly import _scoring
 from dask_exa.anomaly._detector import check_shared_parameters
@@ -93,7 +92,7 @@ def learn(params: Any, samples: Samples, sample_weight: Any, start: Summary | No
     if ranges is None:
         ranges = _ranges_of_first_rows(X, sample_weight, start, params.n_warmup)
     if start is None:
-        seed, first = int(check_random_state(params.random_state).randint(2**31 - 1)), 0
+        seed, first = draw_seed(params.random_state), 0
     else:
         seed, first = start.seed, start.position
     how = _counting(params, seed, ranges, stream=params.stream, first=first)

@@ -7,9 +7,8 @@ import math
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
-from dask_exa._parameters import check_count, check_forgetting_factor
+from dask_exa._parameters import check_count, check_forgetting_factor, draw_seed
 from dask_exa._samples import Samples
 from dask_exa.anomaly import _scoring
 from dask_exa.anomaly._detector import check_shared_parameters
@@ -33,7 +32,7 @@ def learn(params: Any, samples: Samples, sample_weight: Any, start: Reservoir | 
         What is known already.
     """
     if start is None:
-        seed = int(check_random_state(params.random_state).randint(2**31 - 1))
+        seed = draw_seed(params.random_state)
         capacity, first = _capacity(params.max_samples, samples.n_samples), 0
     else:
         seed, capacity, first = start.seed, start.capacity, start.position

@@ -6,11 +6,10 @@ import functools
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from dask_exa import kernels
 from dask_exa._array import Array
-from dask_exa._parameters import check_count
+from dask_exa._parameters import check_count, draw_seed
 from dask_exa._samples import Samples, flat_rows
 from dask_exa.anomaly import _scoring
 from dask_exa.anomaly._detector import check_shared_parameters
@@ -50,7 +49,7 @@ def learn(params: Any, samples: Samples, start: OnlineTrees | None) -> OnlineTre
     """
     how = growth(params)
     if start is None:
-        seed = int(check_random_state(params.random_state).randint(2**31 - 1))
+        seed = draw_seed(params.random_state)
         start = online.nothing(seed, params.stream, params.n_estimators, samples.n_features, how)
     extend = functools.partial(_extend, how=how, refuse=params.nan == "raise")
     if samples.is_lazy:

@@ -74,10 +74,10 @@ class CentroidModel(
         self
         """
         with self._unchanged_on_error():
-            super().fit(X, y, sample_weight)
-            warn_of_equal_centers(self)
             self.__dict__.pop("labels_", None)
-            if getattr(self, "compute_labels", True):
+            super().fit(X, y, sample_weight)
+            _warn_of_equal_centers(self)
+            if getattr(self, "compute_labels", True) and "labels_" not in vars(self):
                 self.labels_ = self.predict(X)
         return self
 
@@ -167,7 +167,7 @@ class CentroidModel(
         return self._model.centroids.centers.shape[0]
 
 
-def warn_of_equal_centers(model: Any) -> None:
+def _warn_of_equal_centers(model: Any) -> None:
     """Warn where there are fewer distinct samples than clusters, so that some are empty."""
     centroids = model._model.centroids
     if centroids.clusters is not None or not isinstance(model.n_clusters, int | np.integer):

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from dask_exa._array import Array, is_cupy, namespace, to_host
-from dask_exa._parameters import check_choice, check_count, check_positive
+from dask_exa._parameters import check_choice, check_count, check_positive, draw_seeds
 from dask_exa._samples import Samples
 from dask_exa._state import NotEnoughSamplesError, State
 from dask_exa.cluster._centroid_model import Centroids
@@ -24,7 +23,6 @@ from dask_exa.summaries.moments import Moments
 
 _INITS = ("k-means||", "k-means++", "random")
 _MANY_STARTS = 10
-_LARGEST_SEED = 2**31 - 1
 _RANGES = 16
 """Ranges of samples in memory whose moments are taken side by side."""
 
@@ -58,8 +56,7 @@ def cluster(params: Any, samples: Samples, sample_weight: Any) -> Partition:
         Of fewer centres than asked for where fewer samples have a weight.
     """
     n_clusters = params.n_clusters
-    random = check_random_state(params.random_state)
-    seeds = random.randint(_LARGEST_SEED, size=_count_starts(params))
+    seeds = draw_seeds(params.random_state, _count_starts(params))
     rounds = Rounds(samples, sample_weight)
     opening = _open(rounds, n_clusters, seeds)
     tol = params.tol * opening.moments.energy / opening.moments.weight / samples.n_features

@@ -10,6 +10,7 @@ import numpy as np
 
 from dask_exa import kernels
 from dask_exa._array import Array, device, namespace, to_host
+from dask_exa._parameters import draw_seed
 from dask_exa._samples import Samples, is_dask
 from dask_exa.cluster import _clustering, _minibatches
 from dask_exa.cluster._lloyd import ATTRACT, means
@@ -17,7 +18,11 @@ from dask_exa.cluster._seeding import parallel_plus_plus
 from dask_exa.reduction.broadcast import Question, Rounds
 from dask_exa.summaries import centroids, draws
 from dask_exa.summaries.centroids import CentroidSummary, Learning
-from dask_exa.summaries.moments import checked_weight, refuse_non_finite
+from dask_exa.summaries.moments import (
+    checked_weight,
+    refuse_non_finite,
+    refuse_non_finite_samples,
+)
 
 _LEAST_GAIN = 1e-3
 """Relative fall of the inertia of all samples that is worth another pass over a Dask array."""
@@ -42,7 +47,7 @@ def converge(
     sample_weight : array of shape (n_samples,), optional
     """
     how = _minibatches.learning(params, samples.n_features)
-    seed = _minibatches.draw_seed(params)
+    seed = draw_seed(params.random_state)
     if samples.is_lazy:
         return _rounds(params, how, Rounds(samples, sample_weight), seed), None
     if is_dask(sample_weight):
@@ -201,6 +206,5 @@ def _drawn_centers(rounds: Rounds, n_clusters: int, seed: int) -> np.ndarray:
 
 
 def _draw(size: int, X: Array, sample_weight: Array | None, row: int, *, seed: int) -> draws.Draw:
-    xp = namespace(X)
-    refuse_non_finite(float(xp.sum(X, dtype=xp.float64)))
+    refuse_non_finite_samples(X)
     return draws.summarize(X, checked_weight(sample_weight), size, seed, first=row)

@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from dask_exa import kernels
 from dask_exa._array import Array
-from dask_exa._parameters import check_choice, check_count, check_forgetting_factor, check_positive
+from dask_exa._parameters import (
+    check_choice,
+    check_count,
+    check_forgetting_factor,
+    check_positive,
+    draw_seed,
+)
 from dask_exa._samples import Samples
 from dask_exa._state import NotEnoughSamplesError, State
 from dask_exa.cluster import _clustering
@@ -26,7 +31,6 @@ from dask_exa.summaries import Reducer, centroids
 from dask_exa.summaries.centroids import CentroidSummary, Learning
 from dask_exa.summaries.moments import checked_weight, refuse_non_finite
 
-_LARGEST_SEED = 2**31 - 1
 _MAX_WAITING_BYTES = 64 << 20
 _INITS = ("k-means++", "random")
 _MANY_STARTS = 3
@@ -119,7 +123,7 @@ def learn(
     """
     how = learning(params, samples.n_features)
     if start is None:
-        start = centroids.nothing(samples.n_features, draw_seed(params))
+        start = centroids.nothing(samples.n_features, draw_seed(params.random_state))
     if not samples.is_lazy:
         reducer = Reducer(functools.partial(_learn_alone, start=start, how=how), _only)
         return reduce_samples(reducer, samples, sample_weight)
@@ -137,11 +141,6 @@ def learn(
     return centroids.follow(start, attracted.counts, attracted.sums, kept)._replace(
         n_samples=start.n_samples + samples.n_samples, inertia=attracted.inertia
     )
-
-
-def draw_seed(params: Any) -> int:
-    """Return what all that a model draws depends on."""
-    return int(check_random_state(params.random_state).randint(_LARGEST_SEED))
 
 
 def check_parameters(params: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dask_exa._array import Array
-from dask_exa._parameters import check_choice, check_count, check_positive
+from dask_exa._parameters import check_choice, check_count, check_positive, draw_seeds
 from dask_exa._samples import Samples
 from dask_exa._state import NotEnoughSamplesError
 from dask_exa.cluster import _mixture_sample, _mixture_starts
@@ -20,7 +20,6 @@ from dask_exa.summaries.gaussians import TYPES, Gaussians
 from dask_exa.summaries.mixture import Mixture
 from dask_exa.summaries.mixture_reduction import unite
 
-_LARGEST_SEED = 2**31 - 1
 _RANGES = 8
 """Ranges of samples in memory that are gone through side by side."""
 
@@ -225,5 +224,5 @@ def _is_enough(params: Any, drawn: Drawn) -> bool:
 def _starts(params: Any, drawn: Drawn) -> list[Gaussians]:
     rows, weight = drawn.rows()
     n_starts = 1 if _mixture_starts.is_given(params) else params.n_init
-    seeds = np.random.RandomState(drawn.seed).randint(_LARGEST_SEED, size=n_starts)
+    seeds = draw_seeds(drawn.seed, n_starts)
     return [_mixture_starts.start(params, rows, weight, int(seed)) for seed in seeds]

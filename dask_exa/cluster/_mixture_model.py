@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from dask_exa._array import to_host
-from dask_exa._samples import as_series, is_dask
+from dask_exa._samples import is_dask
 from dask_exa.cluster import _mixture_learning
 from dask_exa.cluster._mixture_learning import Learnt
 from dask_exa.cluster._mixture_sample import Drawn
@@ -73,7 +73,7 @@ def warn_unless_converged(model: MixtureModel, tol: float) -> None:
             f"EM has not converged to tol={tol} in max_iter={model.n_iter} passes; raise one of "
             "them, or scale the features.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -91,8 +91,7 @@ def mean_score(scores: Any, sample_weight: Any) -> float:
     if sample_weight is None:
         mean = scores.mean()
     else:
-        weight = as_series(sample_weight)
-        weight = weight if is_dask(weight) else to_host(weight)
+        weight = sample_weight if is_dask(sample_weight) else to_host(sample_weight)
         mean = (scores * weight).sum() / weight.sum()
     return float(mean.compute() if is_dask(mean) else mean)
 

@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from dask_exa._array import Array, as_float64, namespace, to_host
+from dask_exa._parameters import draw_seed
 from dask_exa.reduction.broadcast import Question, Rounds
 from dask_exa.summaries import draws
 from dask_exa.summaries.affine import Change, carry, move
 from dask_exa.summaries.draws import Draw
-from dask_exa.summaries.moments import checked_weight, refuse_non_finite
+from dask_exa.summaries.moments import checked_weight, refuse_non_finite_samples
 
 _ROWS_PER_COMPONENT = 100
 _ROWS_PER_PARAMETER = 4
-_LARGEST_SEED = 2**31 - 1
 
 
 class Drawn(NamedTuple):
@@ -67,7 +66,7 @@ def draw(params: Any, rounds: Rounds, known: Drawn | None) -> Drawn:
     known : Drawn, optional
     """
     if known is None:
-        seed, first = int(check_random_state(params.random_state).randint(_LARGEST_SEED)), 0
+        seed, first = draw_seed(params.random_state), 0
     else:
         seed, first = known.seed, known.n_samples
     size = capacity(params, rounds.samples.n_features)
@@ -122,7 +121,7 @@ def _answer(
 ) -> Drawn:
     xp = namespace(X)
     n_samples = int(X.shape[0])
-    refuse_non_finite(float(xp.sum(X, dtype=xp.float64)))
+    refuse_non_finite_samples(X)
     weight = checked_weight(sample_weight)
     numbers = np.arange(n_samples)[:, None]
     places = draws.summarize(numbers, None, size, seed, first=first + row)

@@ -11,6 +11,7 @@ from sklearn.cluster import kmeans_plusplus
 
 from dask_exa import kernels
 from dask_exa._array import Array, device, namespace, to_host
+from dask_exa._parameters import draw_seeds
 from dask_exa._samples import Samples
 from dask_exa._threads import map_threads
 from dask_exa.cluster._lloyd import ATTRACT, Clustering, best, lloyd, means
@@ -134,7 +135,7 @@ def recluster(
     -------
     Clustering
     """
-    seeds = np.random.RandomState(seed).randint(2**31 - 1, size=_N_STARTS)
+    seeds = draw_seeds(seed, _N_STARTS)
 
     def run(start: Any) -> Clustering:
         if not np.ndim(start):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from dask_exa._samples import Samples
 from dask_exa._state import Fitted, State
@@ -165,29 +165,14 @@ class GaussianMixture(DensityModel):
         self.learning_decay = learning_decay
         self.sample_dims = sample_dims
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn a mixture from all samples of `X`, forgetting what was learnt before.
+    def _check_fit(self, samples: Samples) -> None:
+        _mixture_learning.check_enough(self, samples.n_samples)
 
-        Parameters
-        ----------
-        X : array of shape (n_samples, n_features), or labelled array
-            Read once and then once a pass; persist a Dask array that is expensive to make. Never
-            modified.
-        y : None
-            Ignored.
-        sample_weight : array of shape (n_samples,), optional
+    def _check_fitted(self, state: State) -> None:
+        _mixture_model.warn_unless_converged(self._model, self.tol)
 
-        Returns
-        -------
-        self
-        """
-        with self._unchanged_on_error():
-            self.__dict__.pop("_state", None)
-            samples = self._validate(X, reset=True)
-            _mixture_learning.check_enough(self, samples.n_samples)
-            self._absorb(samples, sample_weight, self._learn_in_passes)
-            _mixture_model.warn_unless_converged(self._model, self.tol)
-        return self
+    def _absorb_all(self, samples: Samples, sample_weight: Any) -> None:
+        self._absorb(samples, sample_weight, self._learn_in_passes)
 
     def _learn(self, samples: Samples, sample_weight: Any, start: Summary | None) -> Summary:
         _mixture_learning.check_parameters(self, samples.n_features)

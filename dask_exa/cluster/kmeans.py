@@ -28,7 +28,7 @@ class KMeans(CentroidModel):
     samples of each. `merge` clusters the weighted centres of all models, and `partial_fit` merges
     with the clustering of the new samples alone: `inertia_` is then an upper bound, a few percent
     above a fit on all samples. ``KMeans(init=merged.cluster_centers_).fit(X)`` closes the gap in
-    a few rounds. For streams of small batches take `MiniBatchKMeans`.
+    a few rounds. For streams of small batches that are well mixed take `MiniBatchKMeans`.
 
     Parameters
     ----------

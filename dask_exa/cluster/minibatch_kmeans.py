@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from dask_exa._samples import Samples
 from dask_exa._state import Fitted, State
 from dask_exa.cluster import _clustering, _convergence, _minibatches
-from dask_exa.cluster._centroid_model import CentroidModel, warn_of_equal_centers
+from dask_exa.cluster._centroid_model import CentroidModel
 from dask_exa.cluster._minibatches import MiniBatchModel
 from dask_exa.summaries import Summary, centroids
 from dask_exa.summaries.centroids import Learning
@@ -155,35 +155,12 @@ class MiniBatchKMeans(CentroidModel):
         self.forgetting_factor = forgetting_factor
         self.sample_dims = sample_dims
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
-        """Learn from all samples of `X`, forgetting what was learnt before.
-
-        Parameters
-        ----------
-        X : array of shape (n_samples, n_features), or labelled array
-            Never modified.
-        y : None
-            Ignored.
-        sample_weight : array of shape (n_samples,), optional
-
-        Returns
-        -------
-        self
-        """
-        with self._unchanged_on_error():
-            for name in ("_state", "labels_", "n_iter_"):
-                self.__dict__.pop(name, None)
-            samples = self._validate(X, reset=True)
-            self._check_fit(samples)
-            self._absorb(samples, sample_weight, self._converge)
-            warn_of_equal_centers(self)
-            if samples.is_lazy and self.compute_labels:
-                self.labels_ = self.predict(X)
-        return self
-
     def _check_fit(self, samples: Samples) -> None:
         _minibatches.check_parameters(self)
         _clustering.check_enough(self, samples.n_samples)
+
+    def _absorb_all(self, samples: Samples, sample_weight: Any) -> None:
+        self._absorb(samples, sample_weight, self._converge)
 
     def _converge(self, samples: Samples, sample_weight: Any, start: None) -> Summary:
         summary, labels = _convergence.converge(self, samples, sample_weight)

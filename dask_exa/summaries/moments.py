@@ -129,6 +129,12 @@ def refuse_non_finite(energy: float) -> None:
         )
 
 
+def refuse_non_finite_samples(X: Array) -> None:
+    """Raise ValueError for samples with NaN or infinity in them, where no moments are taken."""
+    xp = namespace(X)
+    refuse_non_finite(float(xp.sum(X, dtype=xp.float64)))
+
+
 def merge(summaries: Sequence[Moments]) -> Moments:
     """Return the moments of all the samples that the given summaries saw, in the given order."""
     if len(summaries) == 1:
