@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
 from dask_exa._parameters import check_count
-from dask_exa._samples import as_series
-from dask_exa.base import MergeableEstimator
+from dask_exa._samples import Samples
+from dask_exa.base import MergeableEstimator, checked_sample_weight
 from dask_exa.cluster import _mixture_model
 from dask_exa.reduction.samplewise import map_samples
 from dask_exa.summaries import densities
@@ -72,8 +73,9 @@ class DensityModel(DensityMixin, MergeableEstimator):
             Ignored.
         sample_weight : array of shape (n_samples,), optional
         """
-        scores, _ = self._scores(X)
-        return _mixture_model.mean_score(scores, sample_weight)
+        samples = self._samples(X)
+        weight = checked_sample_weight(sample_weight, samples)
+        return _mixture_model.mean_score(self._apply(densities.log_density, samples), weight)
 
     def bic(self, X: Any) -> float:
         """Return the Bayesian information criterion of samples: the lower, the better."""
@@ -102,23 +104,22 @@ class DensityModel(DensityMixin, MergeableEstimator):
 
     def _map(self, function: Any, X: Any, dim: str | None = None, dtype: Any = None) -> Any:
         """Apply a function of samples and a mixture; label what comes of it."""
-        gaussians = self._model.gaussians
-        samples = self._validate(X, reset=False, finite=True)
-        n_outputs = None if dim is None else gaussians.weights.size
-        values = map_samples(
-            functools.partial(function, gaussians=gaussians),
-            samples,
-            n_outputs,
-            dtype or samples.array.dtype,
-        )
-        return samples.label(values, dim)
+        samples = self._samples(X)
+        n_outputs = None if dim is None else self._model.gaussians.weights.size
+        return samples.label(self._apply(function, samples, n_outputs, dtype), dim)
 
-    def _scores(self, X: Any) -> tuple[Any, int]:
-        """Return the log-likelihood of samples, without labels, and their number."""
-        scores = self.score_samples(X)
-        return as_series(scores), scores.size
+    def _samples(self, X: Any) -> Samples:
+        check_is_fitted(self)
+        return self._validate(X, reset=False, finite=True)
+
+    def _apply(
+        self, function: Any, samples: Samples, n_outputs: int | None = None, dtype: Any = None
+    ) -> Any:
+        function = functools.partial(function, gaussians=self._model.gaussians)
+        return map_samples(function, samples, n_outputs, dtype or samples.array.dtype)
 
     def _criterion(self, X: Any, *, bayesian: bool) -> float:
-        scores, n_samples = self._scores(X)
-        fit = -2 * n_samples * _mixture_model.mean_score(scores, None)
-        return fit + _mixture_model.penalty(self._model, n_samples, bayesian=bayesian)
+        samples = self._samples(X)
+        scores = self._apply(densities.log_density, samples)
+        fit = -2 * samples.n_samples * _mixture_model.mean_score(scores, None)
+        return fit + _mixture_model.penalty(self._model, samples.n_samples, bayesian=bayesian)

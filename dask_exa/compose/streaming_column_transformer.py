@@ -136,8 +136,9 @@ class StreamingColumnTransformer(ColumnTransformer):
                     continue
                 arguments = dict(routed[name]["partial_fit"]) if name in routed else {}
                 if first:
-                    if isinstance(transformer, MergeableEstimator) and not arguments:
-                        continue  # a fit is all that a partial_fit would be
+                    is_ours = isinstance(transformer, MergeableEstimator)
+                    if is_ours and transformer._fits_as_a_stream() and not arguments:
+                        continue  # its fit was all that a partial_fit would be
                     transformer = self._blank(name)
                     self.transformers_[i] = (name, transformer, columns)
                 with naming(f"transformer {name!r}"):

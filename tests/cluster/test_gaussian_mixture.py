@@ -326,3 +326,10 @@ def test_non_finite_samples_are_refused(n_samples, bad):
             model.partial_fit(lazy)
     with pytest.raises(ValueError, match=r"contains (NaN|infinity)"):
         fitted.predict(X)
+
+
+@pytest.mark.parametrize("weight", [np.ones(3), np.full(200, -1.0), np.zeros(200)])
+def test_score_refuses_what_are_no_weights(weight):
+    X = np.random.default_rng(0).standard_normal((200, 2))
+    with pytest.raises(ValueError, match="sample_weight"):
+        GaussianMixture(2, random_state=0).fit(X).score(X, sample_weight=weight)

@@ -19,6 +19,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler as SklearnScaler
 
+from dask_exa import cluster
 from dask_exa.compose import StreamingColumnTransformer, StreamingPipeline, make_streaming_pipeline
 from dask_exa.decomposition import IncrementalPCA
 from dask_exa.preprocessing import StandardScaler
@@ -228,3 +229,13 @@ def test_search_and_copies():
     copied = pickle.loads(pickle.dumps(columns))
     expected = columns.partial_fit(X[300:]).transform(X)
     np.testing.assert_array_equal(copied.partial_fit(X[300:]).transform(X), expected)
+
+
+def test_first_batch_is_learnt_as_a_stream_learns_it():
+    X = np.random.default_rng(0).standard_normal((400, 3))
+    clustering = cluster.MiniBatchKMeans(4, init_size=100, batch_size=50, random_state=0)
+    columns = StreamingColumnTransformer([("cluster", clustering, [0, 2])]).partial_fit(X)
+    alone = clone(clustering).partial_fit(X[:, [0, 2]])
+    found = columns.named_transformers_["cluster"]
+    np.testing.assert_array_equal(found.cluster_centers_, alone.cluster_centers_)
+    assert found.n_steps_ == alone.n_steps_
