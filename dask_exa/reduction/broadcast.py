@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from dask_exa._array import Array
 from dask_exa._samples import Samples, flat_rows, is_dask
 from dask_exa.reduction._errors import naming
-from dask_exa.reduction._graph import Chunks, Graph, Key, ref
+from dask_exa.reduction._graph import Chunks, Graph, ref
 from dask_exa.reduction.fold import fold
-from dask_exa.reduction.tree import first_rows, merge_leaves
+from dask_exa.reduction.tree import add_all, first_rows, merge_leaves
 from dask_exa.summaries.reducer import Reducer, Summary
 
 
@@ -95,9 +95,9 @@ class Rounds:
     def _ask_chunks(self, question: Question, small: Any, split_every: int) -> Summary:
         graph = Graph()
         broadcast = graph.add_value(small)
-        chunks = _add(graph, self._chunks)
-        weights = [None] * len(chunks) if self._weights is None else _add(graph, self._weights)
-        rows = first_rows(self.samples.array)
+        chunks = add_all(graph, self._chunks)
+        weights = [None] * len(chunks) if self._weights is None else add_all(graph, self._weights)
+        rows = first_rows(self.samples.array.chunks[0])
         leaves = [
             graph.add_task(
                 "answer",
@@ -113,12 +113,6 @@ class Rounds:
             for i, (chunk, weight, row) in enumerate(zip(chunks, weights, rows, strict=True))
         ]
         return merge_leaves(graph, question.merge, leaves, split_every)
-
-
-def _add(graph: Graph, chunks: Chunks) -> list[Key]:
-    keys = list(chunks.keys.reshape(-1))
-    graph.add_chunks(chunks, keys, [i / len(keys) for i in range(len(keys))])
-    return keys
 
 
 def _answer_chunk(

@@ -13,7 +13,7 @@ from dask_exa._array import Array, namespace
 from dask_exa._samples import Samples, flat_sizes, flatten, split_weight
 from dask_exa.reduction._errors import naming
 from dask_exa.reduction._graph import Chunks, Graph, ref
-from dask_exa.reduction.tree import add_merges
+from dask_exa.reduction.tree import add_merges, first_rows
 from dask_exa.summaries.reducer import Reducer, Summary
 
 Place = Callable[[Sequence[Array]], Array]
@@ -66,7 +66,7 @@ def reduce_features(
         split = Chunks(split_weight(sample_weight, sizes))
         weights = list(split.keys)
         graph.add_chunks(split, weights, list(homes[0]))
-    first_rows = list(itertools.accumulate(sizes[:-1], initial=0))
+    rows = first_rows(sizes)
     roots = []
     for block, block_homes in zip(keys, homes, strict=True):
         leaves = [
@@ -77,7 +77,7 @@ def reduce_features(
                 None if weights[i] is None else ref(weights[i]),
                 home=home,
             )
-            for i, (key, row, home) in enumerate(zip(block, first_rows, block_homes, strict=True))
+            for i, (key, row, home) in enumerate(zip(block, rows, block_homes, strict=True))
         ]
         roots.append(add_merges(graph, reducer.merge, leaves, split_every))
     summaries = graph.run(roots, wait=True)

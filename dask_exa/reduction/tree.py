@@ -52,8 +52,11 @@ def tree(
     array([4.5])
     """
     graph = Graph()
-    chunks = _add(graph, X)
-    weights = [None] * len(chunks) if sample_weight is None else _add(graph, sample_weight)
+    chunks = add_all(graph, Chunks(X))
+    weights = (
+        [None] * len(chunks) if sample_weight is None else add_all(graph, Chunks(sample_weight))
+    )
+    rows = first_rows(X.chunks[0])
     leaves = [
         graph.add_task(
             "summarize",
@@ -64,7 +67,7 @@ def tree(
             None if weight is None else ref(weight),
             home=i / len(chunks),
         )
-        for i, (chunk, weight, row) in enumerate(zip(chunks, weights, first_rows(X), strict=True))
+        for i, (chunk, weight, row) in enumerate(zip(chunks, weights, rows, strict=True))
     ]
     summary = merge_leaves(graph, reducer.merge, leaves, split_every)
     return summary if start is None else reducer.merge([start, summary])
@@ -108,13 +111,13 @@ def add_merges(
     return graph.add_task("merge", combine, ref(last), home=graph.homes.get(last[0]))
 
 
-def first_rows(X: Any) -> list[int]:
-    """Return the number of the first sample of every chunk."""
-    return list(itertools.accumulate(X.chunks[0][:-1], initial=0))
+def first_rows(sizes: Sequence[int]) -> list[int]:
+    """Return the number of the first sample of every chunk, for the numbers of their samples."""
+    return list(itertools.accumulate(sizes[:-1], initial=0))
 
 
-def _add(graph: Graph, array: Any) -> list[Key]:
-    chunks = Chunks(array)
+def add_all(graph: Graph, chunks: Chunks) -> list[Key]:
+    """Add all chunks of an array to a graph, dealt in their order, and return their keys."""
     keys = list(chunks.keys.reshape(-1))
     graph.add_chunks(chunks, keys, [i / len(keys) for i in range(len(keys))])
     return keys
