@@ -10,7 +10,7 @@ import functools
 import importlib
 import json
 import os
-import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import xarray as xr
 import zarr
 
 from dask_exa._array import to_host
+from dask_exa._replacing import Replacing, find_folder
 from dask_exa._samples import Labels, plain_coords
 from dask_exa._state import State
 from dask_exa.reduction._errors import naming
@@ -27,6 +28,11 @@ from dask_exa.reduction._graph import Graph, ref
 FORMAT = 1
 _MARK = "dask_exa_checkpoint"
 _STEPS = "steps"
+_IDENTITY = "identity"
+
+
+class CheckpointReplacedError(RuntimeError):
+    """A part of a basis is to be read again, after a later checkpoint took its file's place."""
 
 
 def save(estimator: Any, path: str | os.PathLike) -> None:
@@ -47,19 +53,8 @@ def save(estimator: Any, path: str | os.PathLike) -> None:
     path = Path(path)
     if path.exists() and not _is_checkpoint(path):
         raise FileExistsError(f"path={str(path)!r} exists and is not a checkpoint; choose another.")
-    writing, previous = _sibling(path, "writing"), _sibling(path, "previous")
-    shutil.rmtree(writing, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _write_any(estimator, writing)
-    except BaseException:
-        shutil.rmtree(writing, ignore_errors=True)
-        raise
-    if path.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        path.rename(previous)
-    writing.rename(path)
-    shutil.rmtree(previous, ignore_errors=True)
+    with Replacing(path) as folder:
+        _write_any(estimator, folder)
 
 
 def load(cls: type, path: str | os.PathLike) -> Any:
@@ -76,11 +71,10 @@ def load(cls: type, path: str | os.PathLike) -> Any:
     FileNotFoundError, ValueError, TypeError
         If there is no checkpoint, one of a later format, or one of another class.
     """
-    path = Path(path)
-    if not path.exists() and _is_checkpoint(_sibling(path, "previous")):
-        path = _sibling(path, "previous")  # interrupted between the two renames
-    if not _is_checkpoint(path):
+    found_at = find_folder(Path(path), _is_checkpoint)
+    if found_at is None:
         raise FileNotFoundError(f"path={str(path)!r} is not a checkpoint of dask-exa.")
+    path = found_at
     group: Any = zarr.open_group(path, mode="r")
     if group.attrs[_MARK] > FORMAT:
         raise ValueError(
@@ -155,6 +149,7 @@ def _write_estimator(estimator: Any, path: Path) -> None:
         "state_params": _plain(state.params),
         "dtype": str(state.dtype),
         "n_features_in": int(estimator.n_features_in_),
+        _IDENTITY: uuid.uuid4().hex,
     }
     if hasattr(estimator, "feature_names_in_"):
         attributes["feature_names_in"] = [str(name) for name in estimator.feature_names_in_]
@@ -229,10 +224,13 @@ def _write_slab(slab: Any, root: Path, place: str) -> None:
 def _read_slabs(root: Path, group: Any) -> tuple[Any, ...]:
     graph = Graph()
     names = group.attrs["names"]
+    identity: Any = zarr.open_group(root, mode="r").attrs.get(_IDENTITY)
     keys = [
         graph.add_task(
             "load",
-            functools.partial(_read_slab, root=root, place=f"{group.path}/{name}"),
+            functools.partial(
+                _read_slab, root=root, place=f"{group.path}/{name}", identity=identity
+            ),
             home=i / len(names),
         )
         for i, name in enumerate(names)
@@ -240,12 +238,15 @@ def _read_slabs(root: Path, group: Any) -> tuple[Any, ...]:
     return tuple(graph.run(keys, wait=False))
 
 
-def _read_slab(root: Path, place: str) -> Any:
-    return _read(root, zarr.open_group(root, mode="r")[place])
-
-
-def _sibling(path: Path, what: str) -> Path:
-    return path.with_name(f".{path.name}.{what}")
+def _read_slab(root: Path, place: str, identity: str | None) -> Any:
+    """Read a slab; Dask does that again, perhaps much later, when a worker is lost with it."""
+    group = zarr.open_group(root, mode="r")
+    if group.attrs.get(_IDENTITY) != identity:
+        raise CheckpointReplacedError(
+            f"a part of a basis was lost with its worker, and the checkpoint {str(root)!r} that "
+            "it came from has been replaced; load the checkpoint again."
+        )
+    return _read(root, group[place])
 
 
 def _is_checkpoint(path: Path) -> bool:

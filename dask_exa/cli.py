@@ -191,7 +191,7 @@ def _finish(result: Any) -> None:
     for path in result.outputs.values():
         click.echo(os.path.relpath(path) if _is_below(path) else path)
     if result.interrupted:
-        from dask_exa.apps.interrupt import EXIT_CODE
+        from dask_exa.inputs.interrupt import EXIT_CODE
 
         raise click.exceptions.Exit(EXIT_CODE)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dask_exa.apps import interrupt
+from dask_exa.inputs import interrupt
 from dask_exa.reduction._graph import array_of_tasks
 
 

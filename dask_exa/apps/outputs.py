@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import xarray as xr
 import zarr
 from distributed.protocol.pickle import dumps, loads  # classes of a pipeline file too
 
+from dask_exa._replacing import Replacing, find_folder
 from dask_exa.apps.detection import Watcher
 from dask_exa.apps.model import SAMPLE_DIM
 from dask_exa.apps.session import Session
-from dask_exa.base import MergeableEstimator
+from dask_exa.inputs.model_store import load_model, save_model
+from dask_exa.inputs.windows import join
 from dask_exa.report import Report, RunResult, write_summary
 
 CHECKPOINT, COEFFICIENTS, BASIS = "checkpoint.zarr", "coefficients.zarr", "basis.zarr"
@@ -41,20 +42,20 @@ def save_checkpoint(session: Session, out: Path, *, finished: bool = False) -> N
         "stride": session.stride,
         "finished": finished,
     }
-    with _Replacing(out / CHECKPOINT) as folder:
+    with Replacing(out / CHECKPOINT) as folder:
         group = zarr.open_group(folder, mode="w", zarr_format=3, attributes=attributes)
         group.create_group("estimators")
         (folder / WATCHER).write_bytes(dumps(session.watcher))
         _to_zarr(_history(session), folder, "history")
         if session.kept:
-            _to_zarr(_joined([step for _, step in session.kept]), folder, "kept")
+            _to_zarr(join([step for _, step in session.kept]), folder, "kept")
         for name, model in session.models.items():
-            _save_estimator(model.estimator, folder / "estimators" / name)
+            save_model(model.estimator, folder / "estimators" / name)
             if model.early:
-                fields = _joined([field.to_dataset(name=name) for _, field in model.early])
+                fields = join([field.to_dataset(name=name) for _, field in model.early])
                 fields["place"] = (SAMPLE_DIM, [place for place, _ in model.early])
                 _to_zarr(fields, folder, f"early/{name}")
-    with _Replacing(out / COEFFICIENTS) as folder:
+    with Replacing(out / COEFFICIENTS) as folder:
         _publish(_coefficients(session), folder)
 
 
@@ -87,7 +88,7 @@ def load_checkpoint(session: Session, out: Path) -> None:
         steps = [kept.isel({SAMPLE_DIM: i}) for i in range(kept.sizes[SAMPLE_DIM])]
         session.kept.extend(zip(attributes["positions"], steps, strict=True))
     for name, model in session.models.items():
-        model.estimator = _load_estimator(model.estimator, folder / "estimators" / name)
+        load_model(model.estimator, folder / "estimators" / name)
         if (folder / "early" / name).is_dir():
             early = _from_zarr(folder, f"early/{name}")
             for i, place in enumerate(early.place.values.tolist()):
@@ -102,7 +103,7 @@ def is_unfinished(out: Path) -> bool:
 
 def save_results(session: Session, result: RunResult, out: Path) -> None:
     """Write the basis, the summary and the report."""
-    with _Replacing(out / BASIS) as folder:
+    with Replacing(out / BASIS) as folder:
         zarr.open_group(folder, mode="w", zarr_format=3)
         for name, model in session.models.items():
             if model.is_ready:
@@ -123,39 +124,8 @@ def output_paths(out: Path) -> dict[str, str]:
     return {name: str(out / file) for name, file in names.items()}
 
 
-class _Replacing:
-    """A folder that takes the place of an earlier one when it is complete."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.writing, self.previous = _siblings(path)
-
-    def __enter__(self) -> Path:
-        shutil.rmtree(self.writing, ignore_errors=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self.writing
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is None:
-            shutil.rmtree(self.previous, ignore_errors=True)
-            if self.path.exists():
-                self.path.rename(self.previous)
-            self.writing.rename(self.path)
-            shutil.rmtree(self.previous, ignore_errors=True)
-        else:
-            shutil.rmtree(self.writing, ignore_errors=True)
-
-
-def _siblings(path: Path) -> tuple[Path, Path]:
-    return path.with_name(f".{path.name}.writing"), path.with_name(f".{path.name}.previous")
-
-
 def _found(path: Path) -> Path | None:
-    """Return the folder, or the earlier one if a run died between its two renames."""
-    for folder in (path, _siblings(path)[1]):
-        if (folder / "zarr.json").is_file():
-            return folder
-    return None
+    return find_folder(path, lambda folder: (folder / "zarr.json").is_file())
 
 
 def _history(session: Session) -> xr.Dataset:
@@ -196,18 +166,6 @@ def _coefficients(session: Session) -> xr.Dataset:
     return xr.merge(arrays, join="outer", compat="equals")
 
 
-def _joined(steps: list[xr.Dataset]) -> xr.Dataset:
-    return xr.concat(
-        steps,
-        dim=SAMPLE_DIM,
-        data_vars="all",
-        coords="different",
-        compat="equals",
-        join="exact",
-        combine_attrs="override",
-    )
-
-
 def _to_zarr(data: xr.Dataset, folder: Path, group: str | None = None) -> None:
     data.to_zarr(folder, group=group, mode="a", zarr_format=3, consolidated=False)
 
@@ -225,15 +183,6 @@ def _from_zarr(folder: Path, group: str) -> xr.Dataset:
         return stored.load()
 
 
-def _save_estimator(estimator: Any, path: Path) -> None:
-    if isinstance(estimator, MergeableEstimator):
-        if estimator.__sklearn_is_fitted__():
-            estimator.save(path)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".pickle").write_bytes(dumps(estimator))
-
-
 def _load_watcher(fresh: Watcher, path: Path) -> Watcher:
     """Return the detector that was saved, with its alarms."""
     found = loads(path.read_bytes())
@@ -241,22 +190,5 @@ def _load_watcher(fresh: Watcher, path: Path) -> Watcher:
         raise ValueError(
             f"the checkpoint was made with the detector {found.detector!r}, but "
             f"{fresh.detector!r} is asked for; pass the same options or another out."
-        )
-    return found
-
-
-def _load_estimator(fresh: Any, path: Path) -> Any:
-    """Return the estimator that was saved, or the fresh one if none had learnt anything."""
-    if not isinstance(fresh, MergeableEstimator):
-        # As trusted as the pipeline file that is run to make the fresh one.
-        found = loads(path.with_suffix(".pickle").read_bytes())
-    elif not path.exists():
-        return fresh
-    else:
-        found = type(fresh).load(path)
-    if repr(found) != repr(fresh):
-        raise ValueError(
-            f"the checkpoint is of {found!r}, but {fresh!r} is asked for; pass the same parameters "
-            "or another out."
         )
     return found

@@ -1,45 +1,17 @@
-"""A line on the terminal while a run goes on; on standard error, so that results can be piped."""
+"""What the line on the terminal says of a session."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Self
 
 import numpy as np
-from rich.console import Console, RenderableType
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.text import Text
 
 from dask_exa.apps.session import Session
+from dask_exa.inputs.progress import StepProgress
 from dask_exa.report.alarms import describe_block
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.3g} steps/s")
-
-
-class _TwoLines(Progress):
-    fit = ""
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        yield self.make_tasks_table(self.tasks)
-        if self.fit:
-            yield Text("  " + self.fit, style="dim", overflow="ellipsis", no_wrap=True)
-
-
-class RunProgress:
+class RunProgress(StepProgress):
     """Steps, speed, explained variance and error of a session.
 
     Parameters
@@ -49,32 +21,11 @@ class RunProgress:
         None where nobody knows when the stream ends.
     """
 
-    def __init__(self, description: str, n_steps: int | None) -> None:
-        self._progress = _TwoLines(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-        )
-        self._task = self._progress.add_task(description, total=n_steps)
-
     def show(self, session: Session) -> None:
         """Show where the session is, and alarms about what was in order before."""
-        self._progress.fit = _describe(session)
         for alarm in session.new_alarms:
-            text = f"ALARM step {alarm.step}{describe_block(alarm)}: {alarm.reason}"
-            self._progress.console.print(Text(text, style="bold red"))
-        self._progress.update(self._task, completed=session.n_steps)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._progress.stop()
+            self.warn(f"ALARM step {alarm.step}{describe_block(alarm)}: {alarm.reason}")
+        self.update(session.n_steps, _describe(session))
 
 
 def _describe(session: Session) -> str:

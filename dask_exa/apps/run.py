@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dask_exa.anomaly.alarm import Alarm
 from dask_exa.apps import outputs
 from dask_exa.apps.progress import RunProgress
 from dask_exa.apps.session import Session, follow
@@ -89,22 +88,19 @@ def run(
         fields=session.results(),
         alarms=session.watcher.alarms,
         detection=session.watcher.result(session.history),
-        stopped=_reason(session.new_alarms[0]) if ended_by == "alarm" else "",
+        stopped=stream.stop_reason or "" if ended_by == "stop" else "",
         interrupted=interrupted,
         outputs=outputs.output_paths(out),
         facts=facts or {},
     )
     outputs.save_results(session, result, out)
+    stream.finish()
     return result
 
 
 def folder(out: Any) -> Path:
     """Return the folder of the results as an absolute path, which workers understand too."""
     return Path(out).expanduser().absolute()
-
-
-def _reason(alarm: Alarm) -> str:
-    return f"stopped at the alarm of step {alarm.step}: {alarm.reason}"
 
 
 def _now() -> str:

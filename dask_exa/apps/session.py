@@ -14,9 +14,10 @@ from sklearn.base import clone
 from dask_exa.anomaly.alarm import Alarm
 from dask_exa.apps.detection import Watcher
 from dask_exa.apps.errors import Comparison, compare, compared
-from dask_exa.apps.interrupt import StopRequest
 from dask_exa.apps.model import SAMPLE_DIM, FieldModel
 from dask_exa.inputs import Stream
+from dask_exa.inputs.step_loop import StepLoop
+from dask_exa.inputs.windows import copied
 from dask_exa.report import FieldResult, Picture
 from dask_exa.report.panels import plane
 from dask_exa.report.result import BYTES, SECONDS
@@ -51,6 +52,9 @@ class Session:
         Of the last step, about what was in order in the step before it.
     stride : int
         Distance in positions of the steps kept.
+    is_lent : bool
+        Whether steps are views of the buffers of a simulation, which waits for them; what is kept
+        is then copied, on the workers.
     """
 
     def __init__(self, variables: Any, estimator: Any, detector: Any = None) -> None:
@@ -61,6 +65,7 @@ class Session:
         self.kept: list[tuple[int, xr.Dataset]] = []
         self.new_alarms: list[Alarm] = []
         self.stride = 1
+        self.is_lent = False
 
     @property
     def n_steps(self) -> int:
@@ -83,7 +88,10 @@ class Session:
             What it has taken so far to get the step.
         """
         clock = _Clock()
-        step = step.persist() if dask.is_dask_collection(step) else step
+        if self.is_lent:
+            step = copied(step)
+        elif dask.is_dask_collection(step):
+            step = step.persist()
         sums = _computed({name: compare(step[name]) for name in self.models})
         broken = [_alarm(step, name, compared(found)) for name, found in sums.items()]
         sound = {n: self.models[n] for n, alarm in zip(sums, broken, strict=True) if not alarm}
@@ -199,21 +207,21 @@ def follow(
     Returns
     -------
     str
-        What ended the run before the source did: "signal", "alarm", or nothing.
+        What ended the run before the source did: "signal", "stop" (by `Stream.stop`, with its
+        reason, which an alarm is too), or nothing.
     """
-    steps = stream.read(session.n_steps)
-    with StopRequest() as stop:
-        while not stop.requested and (n_steps is None or session.n_steps < n_steps):
-            clock = _Clock()
-            step = next(steps, None)
-            if step is None:
-                break
-            session.absorb(step if place is None else place(step), clock.lap())
+    session.is_lent = stream.is_live
+    after = session.history["timestep"][-1] if session.n_steps else None
+    with StepLoop(stream, start=session.n_steps, n_steps=n_steps, after=after) as loop:
+        for step in loop:
+            session.absorb(step if place is None else place(step), loop.seconds_read)
+            del step  # a running simulation waits for its buffer
             if after_step is not None:
                 after_step(session)
             if stop_on_alarm and session.new_alarms:
-                return "alarm"
-        return "signal" if stop.requested else ""
+                alarm = session.new_alarms[0]
+                stream.stop(f"stopped at the alarm of step {alarm.step}: {alarm.reason}")
+        return loop.ended_by if loop.ended_by in ("signal", "stop") else ""
 
 
 def _late_errors(model: FieldModel, fields: list[xr.DataArray]) -> tuple[dict, dict]:

@@ -12,10 +12,11 @@ from sklearn.decomposition import IncrementalPCA as SklearnPCA
 
 from dask_exa.apps.cluster import Scatter, column_chunks, connect
 from dask_exa.apps.errors import compare, compared
-from dask_exa.apps.interrupt import StopRequest
 from dask_exa.apps.session import MAX_KEPT, Session, follow
 from dask_exa.decomposition import IncrementalPCA
 from dask_exa.inputs import Stream
+from dask_exa.inputs.interrupt import StopRequest
+from tests.inputs.streams import LentStream
 
 SHAPE = (6, 8)
 
@@ -243,6 +244,16 @@ def test_stop_waits_for_the_end_of_a_step():
 
     assert follow(stream_of(steps), session, after_step=stop_at_four)
     assert session.n_steps == 4
+
+
+def test_steps_kept_of_a_simulation_that_lends_them_are_copies():
+    steps = make_steps(20, rank=4)
+    whole = learn(steps, IncrementalPCA(3))
+    lent = Session(steps[0].data_vars, IncrementalPCA(3))
+    assert not follow(LentStream(steps), lent)
+    for name, result in whole.results().items():
+        assert lent.results()[name].error_at_the_end == result.error_at_the_end
+        np.testing.assert_array_equal(lent.models[name].coefficients, result.coefficients)
 
 
 def test_second_signal_stops_at_once():

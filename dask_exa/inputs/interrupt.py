@@ -26,7 +26,7 @@ class StopRequest(contextlib.AbstractContextManager):
     Examples
     --------
     >>> import os, signal
-    >>> from dask_exa.apps.interrupt import StopRequest
+    >>> from dask_exa.inputs.interrupt import StopRequest
     >>> with StopRequest(note=None) as stop:
     ...     os.kill(os.getpid(), signal.SIGTERM)
     ...     stop.requested
