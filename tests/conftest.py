@@ -5,6 +5,8 @@ import functools
 import importlib.util
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -47,6 +49,32 @@ def client():
         yield session_client
 
 
+@functools.cache
+def _find_mpiexec():
+    """Return the path of mpiexec, or None: the one that pip installs beside Python goes first."""
+    beside = shutil.which("mpiexec", path=Path(sys.executable).parent)
+    return beside or shutil.which("mpiexec")
+
+
+@pytest.fixture(scope="session")
+def mpiexec():
+    """Function that runs Python on MPI ranks, from the root of the repository.
+
+    ``mpiexec(4, "script.py", "--option")`` returns what all ranks have printed. A rank that fails,
+    or 60 seconds, fail the test.
+    """
+
+    def run(n_ranks, *arguments, timeout=60):
+        command = [_find_mpiexec(), "-n", str(n_ranks), sys.executable, *map(str, arguments)]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
 @pytest.fixture(autouse=True)
 def _current_client(request):
     with contextlib.ExitStack() as stack:
@@ -70,8 +98,8 @@ def _missing(mark):
     if mark == "mpi":
         if importlib.util.find_spec("mpi4py") is None:
             return "needs mpi4py: pip install 'dask-exa[mpi]'"
-        if shutil.which("mpiexec") is None:
-            return "needs mpiexec on the PATH"
+        if _find_mpiexec() is None:
+            return "needs mpiexec beside Python or on the PATH: pip install mpich"
     if mark == "slurm" and shutil.which("sbatch") is None:
         return "needs SLURM's sbatch on the PATH"
     return None

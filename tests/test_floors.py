@@ -40,6 +40,8 @@ EXTRAS = {
     "torch": {"torch"},
     "sbi": {"sbi"},
     "ml": {"dask_ml"},
+    "deisa": {"deisa"},
+    "dashboard": {"bokeh"},
 }
 PURE = {"kernels", "summaries"}
 MAX_LINES = 400
