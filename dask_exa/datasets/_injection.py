@@ -62,12 +62,19 @@ class Injection:
                 f"timestep={self.timestep} is never yielded; the first frame has timestep 1."
             )
 
-    def apply(self, fields):
+    def apply(self, fields, *, n_rows=None, first_row=0, std=np.std):
         """Corrupt the field in place and return its truth label.
 
         Parameters
         ----------
         fields : dict of str to ndarray of shape (ny, nx)
+            Or those rows of them that are here.
+        n_rows : int, optional
+            Rows of the whole field, which patches refer to. Default: as many as are here.
+        first_row : int, default=0
+            Place of the first row here.
+        std : callable, default=numpy.std
+            Gives the standard deviation of the whole field from the rows here.
 
         Returns
         -------
@@ -82,9 +89,10 @@ class Injection:
         if self.field not in fields:
             raise ValueError(f"field={self.field!r} is unknown; pass one of {', '.join(fields)}.")
         values = fields[self.field]
-        patch = self._patch_of(values.shape)
-        region = values[patch[0] : patch[1], patch[2] : patch[3]]
-        excess = self.amplitude * np.std(values)
+        patch = self._patch_of((n_rows or len(values), values.shape[1]))
+        start, stop = (max(0, edge - first_row) for edge in patch[:2])
+        region = values[start:stop, patch[2] : patch[3]]
+        excess = self.amplitude * std(values)
         if self.kind == "nan":
             region[...] = np.nan
         elif self.kind == "nonphysical":

@@ -3,6 +3,8 @@
 import numpy as np
 import scipy.fft
 
+from dask_exa.datasets._slabs import WholeBox
+
 
 class SpectralGrid:
     """Wavenumbers, transforms and the 2/3 mask of a periodic box.
@@ -17,6 +19,9 @@ class SpectralGrid:
     wavenumber +ky_max beside the -ky_max of the regular row, so that every operator stays a
     product mode by mode, and the real field takes the mean of the two rows.
 
+    On several ranks, each has the rows of the fields and the columns of the spectra that `box`
+    tells, and the shapes below are those of its share. All ranks transform at the same time.
+
     Parameters
     ----------
     shape : tuple of int
@@ -25,11 +30,17 @@ class SpectralGrid:
         Side lengths (ly, lx), in rho_s.
     workers : int, default=1
         Threads of each Fourier transform.
+    box : WholeBox or Slab, optional
+        Where the fields are. Default: all in this process.
 
     Attributes
     ----------
+    shape : tuple of int
+        Of the whole box.
+    field_shape : tuple of int
+        Of a field here.
     x, y : ndarray of shape (nx,) and (ny,)
-        Positions of the points, in rho_s.
+        Positions of the points here, in rho_s.
     kx, ky, k2 : ndarray of shape (ny + 1, nx // 2 + 1)
         Wavenumbers and squared modulus, in 1/rho_s and 1/rho_s^2.
     mask : ndarray of shape (ny + 1, nx // 2 + 1)
@@ -47,14 +58,17 @@ class SpectralGrid:
     True
     """
 
-    def __init__(self, shape, length, *, workers=1):
+    def __init__(self, shape, length, *, workers=1, box=None):
         (ny, nx), (ly, lx) = shape, length
         self.shape, self.length, self.workers = (ny, nx), (ly, lx), workers
-        self.y, self.x = np.arange(ny) * (ly / ny), np.arange(nx) * (lx / nx)
-        mode_x = np.append(np.arange(nx // 2), -(nx // 2))
+        self.box = WholeBox(self.shape) if box is None else box
+        y, self.x = positions(self.shape, self.length)
+        self.y = y[self.box.rows]
+        self.field_shape = (len(self.y), nx)
+        mode_x = np.append(np.arange(nx // 2), -(nx // 2))[self.box.columns]
         mode_y = np.append(np.fft.fftfreq(ny, 1 / ny), ny // 2)
         ky, kx = np.meshgrid(mode_y * (2 * np.pi / ly), mode_x * (2 * np.pi / lx), indexing="ij")
-        kx[-1, -1] *= -1  # the conjugate of the corner mode (-ky_max, -kx_max)
+        kx[-1, mode_x == -(nx // 2)] *= -1  # the conjugate of the corner mode (-ky_max, -kx_max)
         self.kx, self.ky, self.k2 = kx, ky, kx**2 + ky**2
         kept_y = np.abs(mode_y) < ny // 2 - ny // 6
         kept_x = np.abs(mode_x) < nx // 2 - nx // 6
@@ -86,7 +100,8 @@ class SpectralGrid:
         )
         # The real transform reads only the real part of its first and last mode, which is all that
         # the real field takes from these two columns.
-        return scipy.fft.irfft(columns, n=nx, axis=-1, workers=self.workers)
+        rows = self.box.to_rows(columns)
+        return scipy.fft.irfft(rows, n=nx, axis=-1, workers=self.workers)
 
     def forward(self, fields):
         """Return the half spectra of real fields, without the additional row.
@@ -101,7 +116,8 @@ class SpectralGrid:
             The additional row of a real field is equal to row ny // 2.
         """
         rows = scipy.fft.rfft(fields, axis=-1, workers=self.workers)
-        return scipy.fft.fft(rows, axis=-2, overwrite_x=True, workers=self.workers)
+        columns = self.box.to_columns(rows)
+        return scipy.fft.fft(columns, axis=-2, overwrite_x=True, workers=self.workers)
 
     def to_fields(self, spectra):
         """Return the real fields, shape (..., ny, nx), and leave the spectra as they are."""
@@ -134,3 +150,8 @@ class SpectralGrid:
             line = np.sqrt(2 * np.pi) * sigma / side * np.exp(-0.5 * (k * sigma) ** 2)
             spectrum *= points * (line if sigma else k == 0)
         return spectrum
+
+
+def positions(shape, length):
+    """Return the positions of the points along each side, which start from zero."""
+    return [np.arange(n) * (side / n) for n, side in zip(shape, length, strict=True)]

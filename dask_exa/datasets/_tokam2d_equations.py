@@ -77,12 +77,13 @@ def check_time_step(parameters, grid):
     """Raise ValueError when RK4 would amplify a linear mode of the grid by itself."""
     matrix = linear_coefficients(parameters, grid.kx, grid.ky)
     rates = np.abs(eigenvalues(matrix)).max(axis=0)
-    worst = np.unravel_index(np.argmax(rates), rates.shape)
-    rate, time_step = rates[worst], parameters.time_step
+    at = np.unravel_index(np.argmax(rates), rates.shape)
+    rate, kx, ky = grid.box.largest((rates[at], abs(grid.kx[at]), abs(grid.ky[at])))
+    time_step = parameters.time_step
     if time_step * rate >= _RK4_LIMIT:
         raise ValueError(
-            f"time_step={time_step} is unstable: the mode kx={abs(grid.kx[worst]):.3g}, "
-            f"ky={abs(grid.ky[worst]):.3g} has the rate {rate:.3g} and RK4 needs their product "
+            f"time_step={time_step} is unstable: the mode kx={kx:.3g}, "
+            f"ky={ky:.3g} has the rate {rate:.3g} and RK4 needs their product "
             f"below {_RK4_LIMIT}; pass a time_step below {_RK4_LIMIT / rate:.3g}, or "
             "check_stability=False to run it all the same."
         )
@@ -109,14 +110,15 @@ class Equations:
         self._divergence = np.stack([-divergence, divergence * inverse_k2])
         self._source = self._source_spectrum(parameters, inverse_k2)
         self._spectra = np.empty((4, *grid.spectrum_shape), dtype=complex)
-        self._flux = np.empty((2, 2, *grid.shape))
+        self._flux = np.empty((2, 2, *grid.field_shape))
         self._terms = np.empty((2, 2, *grid.spectrum_shape), dtype=complex)
         self._slope, self._stage, self._total = np.empty((3, 2, *grid.spectrum_shape), complex)
 
     def _source_spectrum(self, parameters, inverse_k2):
         """Return the constant term of both equations, shape (2, ny + 1, nx // 2 + 1)."""
         source = np.zeros((2, *self.grid.spectrum_shape), dtype=complex)
-        source[0, 0, 0] = parameters.uniform_source * self.grid.shape[0] * self.grid.shape[1]
+        n_points = self.grid.shape[0] * self.grid.shape[1]
+        source[0, self.grid.k2 == 0] = parameters.uniform_source * n_points
         for gaussian in parameters.sources:
             shape = self.grid.gaussian(gaussian.center, gaussian.width)
             source[0] += gaussian.density * shape

@@ -3,9 +3,11 @@
 import dataclasses
 
 import numpy as np
+import xarray as xr
 
 from dask_exa.datasets._injection import injections_by_timestep
-from dask_exa.datasets._spectral import SpectralGrid
+from dask_exa.datasets._slabs import Slab, WholeBox
+from dask_exa.datasets._spectral import SpectralGrid, positions
 from dask_exa.datasets._tokam2d_equations import (
     Equations,
     check_time_step,
@@ -20,7 +22,9 @@ from dask_exa.datasets._tokam2d_parameters import (
 )
 from dask_exa.datasets._tokam2d_state import (
     FIELDS,
+    UNITS,
     Tokam2DState,
+    coordinates,
     initial_state,
     state_from_fields,
     to_frame,
@@ -38,6 +42,10 @@ class Tokam2D:
     `sol`, `hw` and `mhw` start the documented cases, `from_parameters` any other, `from_fields`
     goes on from a frame, and the constructor resumes a checkpoint with the same bits.
 
+    On MPI ranks, each has some rows of the fields and computes with them alone: its frames are
+    those rows, and `comm` exchanges what the Fourier transforms need. Every rank makes the same
+    calls with the same arguments. The frames are those of one process but for rounding.
+
     Parameters
     ----------
     state : Tokam2DState
@@ -53,6 +61,9 @@ class Tokam2D:
         ``injected``: the kind of corruption, or "" for none.
     workers : int, default=1
         Threads of each Fourier transform.
+    comm : mpi4py communicator, optional
+        Of the ranks that share the box; the methods ``Get_rank``, ``Get_size``, ``allreduce`` and
+        ``Alltoallv`` are called. Default: all in this process.
 
     Attributes
     ----------
@@ -63,7 +74,8 @@ class Tokam2D:
     Raises
     ------
     ValueError
-        When the time step is unstable, or an argument is out of its range.
+        When the time step is unstable, there are more ranks than rows, or an argument is out of
+        its range.
 
     References
     ----------
@@ -85,19 +97,23 @@ class Tokam2D:
     True
     """
 
-    def __init__(self, state, *, check_stability=True, on_nan="raise", inject=None, workers=1):
+    def __init__(
+        self, state, *, check_stability=True, on_nan="raise", inject=None, workers=1, comm=None
+    ):
         if on_nan not in ("raise", "yield"):
             raise ValueError(f"on_nan={on_nan!r} is unknown; pass 'raise' or 'yield'.")
         self.parameters = state.parameters
         self.timestep = state.timestep
         self._start_time = state.start_time
         self.on_nan = on_nan
-        self._spectrum = np.array(state.spectrum)
+        shape, length = self.parameters.shape, self.parameters.length
+        self._box = _place(shape, comm)
+        self._spectrum = state.columns(self._box.columns)
+        self._grid = SpectralGrid(shape, length, workers=workers, box=self._box)
         self._injections = injections_by_timestep(inject)
         for injection in self._injections.values():
             # Tried on zeros, so that a wrong field or patch is found now and not after hours.
-            injection.apply({name: np.zeros(self.parameters.shape) for name in FIELDS})
-        self._grid = SpectralGrid(self.parameters.shape, self.parameters.length, workers=workers)
+            self._corrupt(np.zeros((len(FIELDS), *self.chunk_shape)), injection)
         if check_stability:
             check_time_step(self.parameters, self._grid)
         self._equations = Equations(self.parameters, self._grid)
@@ -156,33 +172,41 @@ class Tokam2D:
         return cls.from_parameters(parameters, seed=seed, **options)
 
     @classmethod
-    def from_parameters(cls, parameters, *, seed=0, **options):
+    def from_parameters(cls, parameters, *, seed=0, comm=None, **options):
         """Return a simulation at time zero; ``options`` are the arguments of `Tokam2D`.
 
         Seed 0 gives the same initial noise as Tokam2D.
         """
-        return cls(initial_state(parameters, seed), **options)
+        state = initial_state(parameters, seed, _place(parameters.shape, comm))
+        return cls(state, comm=comm, **options)
 
     @classmethod
-    def from_fields(cls, fields, parameters, **options):
+    def from_fields(cls, fields, parameters, *, comm=None, **options):
         """Return a simulation that goes on from fields, such as a saved frame.
 
         Parameters
         ----------
         fields : xarray.Dataset, mapping of str to array, or array of shape (2, ny, nx)
-            Density and potential; a data set may carry ``time`` and ``timestep``.
+            Density and potential; a data set may carry ``time`` and ``timestep``. With `comm`:
+            of the whole box, or the rows of this rank.
         parameters : Tokam2DParameters
             Their initial values are not used.
         **options
             Arguments of `Tokam2D`.
         """
-        return cls(state_from_fields(fields, parameters), **options)
+        state = state_from_fields(fields, parameters, _place(parameters.shape, comm))
+        return cls(state, comm=comm, **options)
 
     @property
     def state(self):
-        """Tokam2DState: a checkpoint, which later steps leave as it is."""
-        spectrum = self._spectrum.copy()
-        return Tokam2DState(self.parameters, spectrum, self.timestep, self._start_time)
+        """Tokam2DState: a checkpoint of this rank's share, which later steps leave as it is."""
+        return Tokam2DState(
+            self.parameters,
+            self._spectrum.copy(),
+            self.timestep,
+            self._start_time,
+            self._box.columns.start,
+        )
 
     @property
     def time(self):
@@ -193,6 +217,48 @@ class Tokam2D:
     def fields(self):
         """xarray.Dataset: the state as a frame; an injection into the output is not in it."""
         return self._frame(self._grid.to_fields(self._spectrum), {"injected": ""})
+
+    @property
+    def dims(self):
+        """Dimensions of a field."""
+        return ("y", "x")
+
+    @property
+    def global_shape(self):
+        """Shape (ny, nx) of a field of the whole box."""
+        return self.parameters.shape
+
+    @property
+    def chunk_shape(self):
+        """Shape of what this rank has of a field."""
+        return self._grid.field_shape
+
+    @property
+    def chunk_position(self):
+        """Place of this rank's rows among those of all ranks: (rank, 0)."""
+        return (self._box.rank, 0)
+
+    @property
+    def arrays(self):
+        """dict: the fields as `dask_exa.insitu.Bridge` wants them declared."""
+        return {
+            name: {
+                "global_shape": self.global_shape,
+                "chunk_shape": self.chunk_shape,
+                "chunk_position": self.chunk_position,
+                "dims": self.dims,
+                "dtype": np.dtype(np.float64),
+                "attrs": {"units": UNITS[name]},
+            }
+            for name in FIELDS
+        }
+
+    @property
+    def coords(self):
+        """dict: positions in the whole box, clock and time step, as `Bridge` wants them."""
+        y, x = positions(self.parameters.shape, self.parameters.length)
+        frame = xr.Dataset(coords=coordinates(y, x, self.time, self.parameters.time_step))
+        return {str(name): coordinate for name, coordinate in frame.coords.items()}
 
     def run(self, n_timesteps):
         """Yield the next frames, the first one after one output interval.
@@ -228,7 +294,7 @@ class Tokam2D:
         """
         spectrum, n_steps = self._integrate()
         values = self._grid.to_fields(spectrum)
-        if not np.isfinite(values).all():
+        if not self._box.all(np.isfinite(values).all()):
             if self.on_nan == "raise":
                 raise FloatingPointError(self._not_finite(n_steps))
             spectrum[...], values[...] = np.nan, np.nan
@@ -245,7 +311,7 @@ class Tokam2D:
         for step in range(1, n_steps + 1):
             self._equations.step(spectrum, self.parameters.time_step)
             # One mode is enough: the transforms of the next step carry any NaN to all modes.
-            if not np.isfinite(spectrum[0, 0, 0]):
+            if not self._box.all(np.isfinite(spectrum[0, 0, 0])):
                 return np.full_like(spectrum, np.nan), step
         return spectrum, n_steps
 
@@ -254,10 +320,18 @@ class Tokam2D:
         injection = self._injections.get(self.timestep)
         if injection is None:
             return {"injected": ""}
-        label = injection.apply(dict(zip(FIELDS, values, strict=True)))
+        label = self._corrupt(values, injection)
         if injection.into == "state":
             self._spectrum = self._grid.to_spectrum(values)
         return label
+
+    def _corrupt(self, values, injection):
+        return injection.apply(
+            dict(zip(FIELDS, values, strict=True)),
+            n_rows=self.global_shape[0],
+            first_row=self._box.rows.start,
+            std=self._box.std,
+        )
 
     def _frame(self, values, label):
         attributes = {"model": self.parameters.model, **label}
@@ -294,3 +368,7 @@ class Tokam2D:
             f"state is kept at timestep {self.timestep}, time {self.time:.6g}. Lower time_step="
             f"{self.parameters.time_step} or raise the diffusion, or pass on_nan='yield'."
         )
+
+
+def _place(shape, comm):
+    return WholeBox(shape) if comm is None else Slab(shape, comm)
