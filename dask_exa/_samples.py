@@ -50,6 +50,9 @@ class Samples(NamedTuple):
     sample_sizes: tuple[int, ...] = ()
     columns: Any = None
     """Of a Dask DataFrame: a data frame whose columns have the names of the features."""
+    single: Any = None
+    """Dask, of one sample that came without sample axes: the array as it came, whose chunks need
+    no task to get them."""
 
     @property
     def is_lazy(self) -> bool:
@@ -151,6 +154,7 @@ def as_samples(
         return Samples(_checked_dask(X) if is_dask(X) else X)
     dims = _sample_dims(X, sample_dims)
     missing = [dim for dim in dims if dim not in X.dims]
+    given = X
     X = X.expand_dims(missing).transpose(*dims, ...)
     found = X.dims[len(dims) :]
     if feature_dims is not None and {*feature_dims} != {*found}:
@@ -170,7 +174,10 @@ def as_samples(
     sizes, feature_sizes = X.shape[: len(dims)], X.shape[len(dims) :]
     labels = Labels(dims, feature_dims, feature_sizes, of_features)
     if is_dask(X.data):
-        return Samples(_checked_dask(X.data), len(dims), labels, sample_coords, sizes)
+        array = _checked_dask(X.data)
+        is_as_given = missing and given.dims == feature_dims and given.dtype == array.dtype
+        single = given.data if is_as_given else None
+        return Samples(array, len(dims), labels, sample_coords, sizes, single=single)
     matrix = X.data.reshape((math.prod(sizes), math.prod(feature_sizes)))
     return Samples(matrix, 1, labels, sample_coords, sizes)
 

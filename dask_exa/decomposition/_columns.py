@@ -83,6 +83,8 @@ def learn(
     batch_size : int
         Samples that are stacked before a compression.
     """
+    if samples.single is not None:
+        samples = samples._replace(array=samples.single, n_sample_axes=0)
     chunks = samples.array.chunks[samples.n_sample_axes :]
     if start is None:
         n_slabs = math.prod(len(sizes) for sizes in chunks)
@@ -267,16 +269,15 @@ def _collect(graph: Graph, keys: list[Key], turn: Key, total: SlabSummary) -> Sl
     The turn is chosen from all chunks: bad values in them raise here. That the slabs are not
     waited for lets every worker replace them one by one, as the earlier ones are no longer held.
     """
-    account = graph.add_task("account", _account, ref(turn))
-    *slabs, account = graph.run([*keys, account], wait=False)
-    kept, dropped = fetch([account])[0]
-    n_rows = total.n_rows if kept is None else kept
-    return total._replace(slabs=tuple(slabs), n_rows=n_rows, **dropped)
-
-
-def _account(turn: Turn) -> tuple[int | None, dict[str, float]]:
-    kept = None if turn.rotation is None else turn.rotation.shape[0]
-    return kept, {"tail": turn.tail, "bound": turn.bound, "energy": turn.energy}
+    *slabs, handle = graph.run([*keys, turn], wait=False)
+    chosen: Turn = fetch([handle])[0]
+    return total._replace(
+        slabs=tuple(slabs),
+        n_rows=total.n_rows if chosen.rotation is None else chosen.rotation.shape[0],
+        tail=chosen.tail,
+        bound=chosen.bound,
+        energy=chosen.energy,
+    )
 
 
 def _total_weight(block: _Block) -> float:

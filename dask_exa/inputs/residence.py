@@ -8,7 +8,7 @@ from typing import Any
 
 from dask_exa._checkpoint import CheckpointReplacedError
 from dask_exa._state import State
-from dask_exa.reduction._graph import Graph, fetch, ref
+from dask_exa.reduction._graph import Graph, fetch, is_future, ref
 
 Handles = list[Any]
 
@@ -127,16 +127,12 @@ def _replace(model: Any, move: Callable[[Handles], Handles]) -> None:
     """Put what `move` makes of the handles of an estimator in their place."""
     held = getattr(model, "__dict__", {})
     slabs = getattr(getattr(held.get("_state"), "summary", None), "slabs", None)
-    if slabs is not None and _are_away(slabs):
+    if slabs is not None and any(map(is_future, slabs)):
         state = model._state
         summary = state.summary._replace(slabs=tuple(move([*slabs])))
         model._state = State(summary, state.params, state.dtype, state.labels)
-    if _are_away(held.get("_models", ())):  # one model per block
+    if any(map(is_future, held.get("_models", ()))):  # one model per block
         model._models = move([*held["_models"]])
-
-
-def _are_away(handles: Any) -> bool:
-    return any(hasattr(handle, "client") and hasattr(handle, "key") for handle in handles)
 
 
 def _is_there(value: Any) -> bool:

@@ -24,12 +24,16 @@ from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from dask_exa import _threads
+from dask_exa.reduction._errors import errors_let_go
 
 Key = Any
 
 
 class Chunks:
-    """The chunks of a Dask array: their keys as a grid, and the tasks that make them."""
+    """The chunks of a Dask array: their keys as a grid, and the tasks that make them.
+
+    A chunk that is a future of data on a worker has the key of the data, and no task.
+    """
 
     def __init__(self, array: Any) -> None:
         # expressions are lowered by their own method, graphs by dask's function
@@ -37,10 +41,20 @@ class Chunks:
         array = dask.optimize(array)[0] if optimize is None else optimize()
         self.tasks = convert_legacy_graph(dict(array.__dask_graph__()))
         self.keys = _key_grid(array)
+        for place, key in np.ndenumerate(self.keys):
+            self.keys[place] = self._data_key(key)
 
     def is_made(self, key: Key) -> bool:
         """Whether a chunk has yet to be made, and is not data that are here or on a worker."""
         return not isinstance(self.tasks.get(key), DataNode | NoneType)
+
+    def _data_key(self, key: Key) -> Key:
+        """Return the key of data on a worker for one that only stands for it, as futures do."""
+        task = self.tasks.get(key)
+        if not isinstance(task, Alias) or (task.target != key and task.target in self.tasks):
+            return key
+        del self.tasks[key]
+        return task.target
 
     def makers(self, keys: Iterable[Key]) -> dict[Key, GraphNode]:
         """Return the tasks that it takes to make some chunks."""
@@ -62,22 +76,26 @@ class Graph:
         self.sources: dict[Key, GraphNode] = {}
         self.tasks: dict[Key, GraphNode] = {}
         self.homes: dict[Key, float] = {}
-        self.follows_data = False
+        self.follows_data = self.has_chunks = False
         self._token = uuid.uuid4().hex[:12]
         self._counter = itertools.count()
 
     def add_chunks(self, chunks: Chunks, keys: Sequence[Key], homes: Sequence[float]) -> None:
         """Add the tasks that make some chunks of an array, and where they would best run.
 
-        Chunks that are on workers already stay there, and all tasks follow them.
+        Chunks that are on workers already, or are made from what is, stay there: all tasks follow
+        the data.
         """
-        self.sources.update(chunks.makers(keys))
-        self.follows_data |= not all(key in self.sources for key in keys)
+        self.has_chunks = True
+        makers = chunks.makers(keys)
+        self.sources.update(makers)
+        needed = itertools.chain(keys, *(task.dependencies for task in makers.values()))
+        self.follows_data |= not all(key in makers for key in needed)
         self.homes.update(zip(keys, homes, strict=True))
 
     def add_value(self, value: Any) -> Key:
         """Add a value that is here already, or a future of one; return its key."""
-        if _is_future(value):
+        if is_future(value):
             return value.key
         key = self._new_key("value")
         self.sources[key] = DataNode(key, value)
@@ -182,9 +200,22 @@ class Graph:
         get = get_scheduler() or dask.threaded.get
         client = getattr(get, "__self__", None)
         if client is not None and hasattr(client, "scheduler_info"):
-            return client.get(self._placed(client), list(keys), sync=wait)
+            if not self._is_all_here():
+                return client.get(self._placed(client), list(keys), sync=wait)
+            get = dask.threaded.get
         with _threads.thread_share(1):  # Dask's own threads take the cores
             return list(get({**self.sources, **self.tasks}, list(keys)))
+
+    def _is_all_here(self) -> bool:
+        """Whether the tasks read values of this process alone, no array, and need no worker.
+
+        Such are states that were brought home from the ranks of a simulation, whose workers leave
+        with it: nobody should wait for them.
+        """
+        if self.has_chunks or not self.sources:
+            return False
+        known = self.sources.keys() | self.tasks.keys()
+        return all(task.dependencies <= known for task in self.tasks.values())
 
     def _placed(self, client: Any) -> HighLevelGraph:
         """Return the tasks with the worker that each would best run on.
@@ -252,7 +283,7 @@ def array_of_tasks(
     keys = {id(handle): graph.add_value(handle) for handle in handles}
     name = f"exa-{name}-{graph._token}"
     layer: dict[Key, Any] = dict(graph.sources)
-    layer.update({handle.key: handle for handle in handles if _is_future(handle)})
+    layer.update({handle.key: handle for handle in handles if is_future(handle)})
     for place, (function, arguments) in tasks.items():
         refs = [TaskRef(keys[id(a)]) if id(a) in keys else a for a in arguments]
         layer[(name, *place)] = Task((name, *place), function, *refs)
@@ -316,22 +347,25 @@ def scatter(value: Any) -> Any:
 
 def fetch(handles: Sequence[Any]) -> list[Any]:
     """Return the values behind the results of `Graph.run`, which may be futures."""
-    if handles and _is_future(handles[0]):
-        return handles[0].client.gather(list(handles))
+    if handles and is_future(handles[0]):
+        with errors_let_go():
+            return handles[0].client.gather(list(handles))
     return list(handles)
 
 
 def settle(handles: Sequence[Any]) -> list[Any]:
     """Wait for the values behind the results of `Graph.run`, and raise the first error."""
-    if handles and _is_future(handles[0]):
+    if handles and is_future(handles[0]):
         sys.modules["distributed"].wait(list(handles))
         for handle in handles:
             if handle.status != "finished":
-                handle.result()
+                with errors_let_go():
+                    handle.result()
     return list(handles)
 
 
-def _is_future(value: Any) -> bool:
+def is_future(value: Any) -> bool:
+    """Whether a value is on a worker, and this only stands for it."""
     distributed = sys.modules.get("distributed")
     return distributed is not None and isinstance(value, distributed.Future)
 
