@@ -65,6 +65,10 @@ class WholeBox:
         """Return the standard deviation of a field, of which `values` are the own rows."""
         return np.std(values)
 
+    def together(self, function, *arguments):
+        """Call a function on all ranks; a ValueError of one is raised on all of them."""
+        return function(*arguments)
+
 
 class Slab(WholeBox):
     """The share of one of several ranks: consecutive rows of the fields, columns of the spectra.
@@ -132,6 +136,19 @@ class Slab(WholeBox):
         n_points = self.shape[0] * self.shape[1]
         mean = self._comm.allreduce(float(np.sum(values))) / n_points
         return np.sqrt(self._comm.allreduce(float(np.sum((values - mean) ** 2))) / n_points)
+
+    def together(self, function, *arguments):
+        result = error = None
+        try:
+            result = function(*arguments)
+        except ValueError as caught:  # the other ranks would wait for this one
+            error = caught
+        told = self._comm.allreduce(f"rank {self.rank}: {error}" if error else "", op=max)
+        if error is not None:
+            raise error
+        if told:
+            raise ValueError(told)
+        return result
 
     def _exchange(self, blocks, places):
         """Send one block to every rank, and put what comes from each in its place."""

@@ -161,31 +161,37 @@ def state_from_fields(fields, parameters, box=None):
     ValueError
         When a field is missing, of another shape or not finite.
     """
-    clock, shape = {}, parameters.shape
+    clock = {}
     if hasattr(fields, "data_vars"):
         clock = {name: fields[name].item() for name in ("time", "timestep") if name in fields}
         fields = {name: fields[name].transpose("y", "x") for name in FIELDS if name in fields}
     if not hasattr(fields, "keys"):
         fields = dict(zip(FIELDS, fields, strict=True))
-    grid, arrays = SpectralGrid(shape, parameters.length, box=box), []
+    grid = SpectralGrid(parameters.shape, parameters.length, box=box)
+    spectrum = grid.to_spectrum(grid.box.together(_checked, fields, grid))
+    timestep, time = clock.get("timestep", 0), clock.get("time", 0.0)
+    start_time = time - timestep * parameters.frame_interval
+    return Tokam2DState(parameters, spectrum, timestep, start_time, grid.box.columns.start)
+
+
+def _checked(fields, grid):
+    """Return the rows here of both fields, shape (2, own rows, nx)."""
+    arrays = []
     for name in FIELDS:
         if name not in fields:
             raise ValueError(f"fields has no {name!r}; pass both density and potential.")
         values = np.asarray(fields[name], dtype=np.float64)
-        if values.shape == shape:
+        if values.shape == grid.shape:
             values = values[grid.box.rows]
         if values.shape != grid.field_shape:
             raise ValueError(
-                f"{name} has shape {values.shape} but parameters.shape={shape}; pass "
+                f"{name} has shape {values.shape} but parameters.shape={grid.shape}; pass "
                 "parameters with the shape of the fields."
             )
-        if not grid.box.all(np.isfinite(values).all()):
+        if not np.isfinite(values).all():
             raise ValueError(f"{name} has values that are not finite; pass an earlier frame.")
         arrays.append(values)
-    spectrum = grid.to_spectrum(np.stack(arrays))
-    timestep, time = clock.get("timestep", 0), clock.get("time", 0.0)
-    start_time = time - timestep * parameters.frame_interval
-    return Tokam2DState(parameters, spectrum, timestep, start_time, grid.box.columns.start)
+    return np.stack(arrays)
 
 
 def to_frame(values, grid, time, timestep, time_step, attributes):

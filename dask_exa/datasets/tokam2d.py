@@ -108,7 +108,7 @@ class Tokam2D:
         self.on_nan = on_nan
         shape, length = self.parameters.shape, self.parameters.length
         self._box = _place(shape, comm)
-        self._spectrum = state.columns(self._box.columns)
+        self._spectrum = self._box.together(state.columns, self._box.columns)
         self._grid = SpectralGrid(shape, length, workers=workers, box=self._box)
         self._injections = injections_by_timestep(inject)
         for injection in self._injections.values():

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
@@ -18,6 +19,13 @@ class StopRequest(contextlib.AbstractContextManager):
 
     A second one stops at once, as if nobody had caught it. Outside of the main thread, where
     Python delivers no signals, nothing is changed.
+
+    Parameters
+    ----------
+    note : str or None
+        What the terminal is told.
+    on_request : callable, optional
+        Called at once, in the middle of whatever the main thread does; it must not wait.
 
     Attributes
     ----------
@@ -33,9 +41,14 @@ class StopRequest(contextlib.AbstractContextManager):
     True
     """
 
-    def __init__(self, note: str | None = "finishing this step; once more stops at once") -> None:
+    def __init__(
+        self,
+        note: str | None = "finishing this step; once more stops at once",
+        *,
+        on_request: Callable[[], Any] | None = None,
+    ) -> None:
         self.requested = False
-        self.note = note
+        self.note, self.on_request = note, on_request
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -53,6 +66,8 @@ class StopRequest(contextlib.AbstractContextManager):
         if self.note is not None:
             # print would fail here if the signal came in the middle of another print
             os.write(2, f"\n{signal.Signals(number).name}: {self.note}\n".encode())
+        if self.on_request is not None:
+            self.on_request()
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from dask_exa.anomaly.alarm import Alarm
 from dask_exa.compose import _steps
 from dask_exa.inputs.windows import TIME, join
 
@@ -26,11 +25,9 @@ class Learner(NamedTuple):
     variables: tuple[str, ...]
     """One for fields and rows."""
 
-    def observe(self, step: xr.Dataset) -> list[Alarm]:
-        """Show the model a step, if it has all variables, and return its alarms."""
-        if not self._fits(step):
-            return []
-        return list(self.model.observe(step[list(self.variables)]).alarms)
+    def observe(self, step: xr.Dataset) -> Any:
+        """Show the model a step, and return what it finds; None where a variable is missing."""
+        return self.model.observe(step[list(self.variables)]) if self._fits(step) else None
 
     def learn(self, steps: Sequence[xr.Dataset]) -> None:
         """Let the model learn those of some steps at once that have all its variables."""

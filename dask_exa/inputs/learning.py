@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +20,12 @@ from dask_exa.inputs.learners import Learner
 from dask_exa.inputs.progress import StepProgress
 from dask_exa.inputs.residence import bring_home, is_intact, losses
 from dask_exa.inputs.run_store import Run, load_run, save_run
+from dask_exa.inputs.showing import Showing
 from dask_exa.inputs.step_log import LEARNT, StepLog, describe
 from dask_exa.inputs.step_loop import StepLoop
 from dask_exa.inputs.windows import copied
 
 ON_FAULT = ("skip", "abort")
-PAUSE = 1.0
-"""Seconds from what is shown on a live page to what is shown next."""
 MAX_TRIES = 3
 """Losses at one place in a stream before they are raised."""
 
@@ -60,8 +60,10 @@ def learn(stream: Any, learners: Sequence[Learner], settings: Settings) -> Run:
     total = stream.n_steps if settings.n_steps is None else settings.n_steps
     with StepProgress(Path(stream.name).name, total, is_shown=settings.progress) as line:
         learning = _Learning(stream, learners, settings, line)
+        line.note(f"live page: {stream.live_page}" if stream.live_page else "")
         with learning.logged(), learning.saved_on_error():
             learning.go_through()
+        learning.showing.tell()
     stream.finish()
     learning.run.seconds = time.perf_counter() - started
     return learning.run
@@ -91,8 +93,7 @@ class _Learning:
         self.waiting: list[_Step] = []
         self.faults: Counter[int] = Counter()
         self.n_unsaved = 0
-        self.next_shown = 0.0
-        self.untold: list[str] = []
+        self.showing = Showing(stream, learners)
         self.run = Run()
         self.path = None
         if settings.checkpoint is not None:
@@ -147,16 +148,18 @@ class _Learning:
     def _take(self, step: xr.Dataset, about: dict[str, Any], position: int) -> None:
         """Show a step to the models that observe, and learn it once its window is full."""
         step = self._held(step)
-        alarms = []
+        found: list[tuple[str, Any]] = []
         with unchanged_on_error([one.model for one in self.observers]):
             if position > self.run.observed:
-                alarms = [alarm for one in self.observers for alarm in one.observe(step)]
+                found = [(one.name, one.observe(step)) for one in self.observers]
             self.waiting.append(_Step(step, about))
             if len(self.waiting) >= self.settings.window:
                 self._learn(position)
         self.run.observed = max(position, self.run.observed)
-        self._tell(alarms)
-        self._show(about["timestep"], [alarm.reason for alarm in alarms])
+        found = [(name, finding) for name, finding in found if finding is not None]
+        self.showing.note(about["timestep"], found)
+        self._tell([alarm for _, finding in found for alarm in finding.alarms])
+        self.showing.show(step, is_learnt=about["timestep"] not in self.run.skipped)
         if self.n_unsaved >= self.settings.checkpoint_every and not self.waiting:
             self._save()
 
@@ -222,7 +225,7 @@ class _Learning:
 
     def _recover(self, error: Exception, about: dict[str, Any] | None, loop: StepLoop) -> None:
         """Leave out what was lost, or read it again, with what is left of the state."""
-        reason = f"lost with a worker ({type(error).__name__}: {error})"
+        reason = f"lost with a worker ({type(error).__name__})"
         lost = {step.timestep: step.about for step in self.waiting}
         if about is not None and about["timestep"] != self.run.last:
             lost[about["timestep"]] = about
@@ -244,7 +247,9 @@ class _Learning:
         """Bring the models back to the last checkpoint; return the steps that they lose by it."""
         before, found = self.run, None
         if self.path is not None:
-            found = load_run(self.all, self.settings.window, self.path)
+            # workers of a simulation's ranks may be about to leave: the state comes here
+            with dask.config.set(scheduler="threads") if self.stream.is_live else nullcontext():
+                found = load_run(self.all, self.settings.window, self.path)
         if found is None:
             raise StateLostError(
                 f"what was learnt in {before.n_steps} steps was lost with a worker, and there is "
@@ -283,20 +288,6 @@ class _Learning:
             self.line.warn(f"ALARM step {alarm.step}: {alarm.reason}")
         if alarms and self.settings.stop_on_alarm:
             self.stream.stop(f"alarm at step {alarms[0].step}: {alarms[0].reason}")
-
-    def _show(self, timestep: int, alarms: list[str]) -> None:
-        """Show on a live page what the models know, in a twentieth of the time at most."""
-        self.untold += alarms
-        started = time.monotonic()
-        if not self.stream.is_live or started < self.next_shown:
-            return
-        for one in self.learners:
-            if one.form == "fields":
-                shares = getattr(one.model, "explained_variance_ratio_", None)
-                told = {"explained_variance": shares, "alarms": tuple(self.untold)}
-                self.stream.show(variable=one.variables[0], timestep=timestep, **told)
-        self.untold = []
-        self.next_shown = started + max(PAUSE, 20 * (time.monotonic() - started))
 
     def _skip(self, about: dict[str, Any], state: str, reason: str) -> None:
         self.run.skipped[about["timestep"]] = reason

@@ -48,6 +48,11 @@ class StepProgress:
         self._progress.details = details
         self._progress.update(self._task, completed=n_steps)
 
+    def note(self, text: str) -> None:
+        """Print something good to know above the line, on a terminal."""
+        if text and self._progress.console.is_terminal and not self._progress.disable:
+            self._progress.console.print(Text(text))
+
     def warn(self, text: str) -> None:
         """Print a notice above the line."""
         if not self._progress.disable:

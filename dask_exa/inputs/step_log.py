@@ -6,6 +6,7 @@ import contextlib
 import datetime
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,19 @@ class StepLog(contextlib.AbstractContextManager):
         line = {**step, "state": state, "released": _now()}
         print(json.dumps(line | ({"reason": reason} if reason else {})), file=self._file)
         self._file.flush()
+
+
+@contextlib.contextmanager
+def logged(stream: Any, path: Any, after: int | None = None) -> Iterator[None]:
+    """Give a stream a log for as long as it is read; none where `path` is None."""
+    if path is None:
+        yield
+        return
+    with StepLog(path, after) as stream.log:
+        try:
+            yield
+        finally:
+            stream.log = None
 
 
 def describe(step: xr.Dataset) -> dict[str, Any]:

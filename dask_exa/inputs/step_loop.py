@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Self
@@ -11,9 +12,14 @@ import xarray as xr
 
 from dask_exa.inputs.interrupt import StopRequest
 
+INTERRUPTED = "analytics was interrupted"
+"""What a simulation is told after a signal."""
+
 
 class StepLoop(contextlib.AbstractContextManager):
     """Give the steps of a stream one by one, until something ends the loop.
+
+    A signal stops a running simulation, too: at once, as the next step may be hours away.
 
     Parameters
     ----------
@@ -58,14 +64,22 @@ class StepLoop(contextlib.AbstractContextManager):
         self.ended_by = ""
         self.seconds_read = 0.0
         self._steps = self._after(after) if stream.is_live else stream.read(start)
-        self._signal = StopRequest()
+        self._is_asked = threading.Event()
+        self._signal = StopRequest(on_request=self._is_asked.set)
+        # in a thread, as the main one may have been interrupted anywhere, with any lock
+        self._messenger = threading.Thread(target=self._pass_on, daemon=True)
 
     def __enter__(self) -> Self:
         self._signal.__enter__()
+        if self.stream.is_live:
+            self._messenger.start()
         return self
 
     def __exit__(self, *exc_info: Any) -> None:
         self._signal.__exit__(*exc_info)
+        self._is_asked.set()
+        if self._messenger.is_alive():
+            self._messenger.join()
 
     def __iter__(self) -> Self:
         return self
@@ -78,7 +92,7 @@ class StepLoop(contextlib.AbstractContextManager):
         try:
             step = next(self._steps)
         except StopIteration:
-            self.ended_by = "end" if self.stream.stop_reason is None else "stop"
+            self.ended_by = self._why_to_end() or "end"
             raise
         self.position += 1
         self.seconds_read = time.perf_counter() - started
@@ -96,6 +110,12 @@ class StepLoop(contextlib.AbstractContextManager):
         if self.stream.stop_reason is not None:
             return "stop"
         return "n_steps" if self.n_steps is not None and self.position >= self.n_steps else ""
+
+    def _pass_on(self) -> None:
+        """Tell the simulation of a signal, once there was one."""
+        self._is_asked.wait()
+        if self._signal.requested:
+            self.stream.stop(INTERRUPTED)
 
     def _after(self, after: int | None) -> Iterator[xr.Dataset]:
         for step in self.stream:

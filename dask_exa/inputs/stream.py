@@ -69,6 +69,12 @@ class Stream:
     """
 
     is_live = False
+    is_watched = False
+    """Whether somebody looks at `live_page`."""
+    live_page: str | None = None
+    """Address of a page that shows a running simulation, where there is one."""
+    faults: Sequence[str] = ()
+    """What of a running simulation was lost, and why."""
     log: StepLog | None = None
     """Where a run that goes on takes down what becomes of each step."""
 
@@ -185,7 +191,7 @@ class Stream:
         log : path-like, optional
             Gets a line of JSON for every step, see `dask_exa.inputs.replay`.
         progress : bool, default=True
-            Show a line on the terminal.
+            Show a line on the terminal; of a running simulation also the address of its live page.
 
         Returns
         -------

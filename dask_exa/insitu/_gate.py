@@ -36,6 +36,7 @@ class Gate:
         self.ring, self.mail, self.ranks = ring, mail, ranks
         self.when_full, self.on_fault, self.timeout = when_full, on_fault, timeout
         self._waited = 0.0
+        self._was_in_vain = False
         self._n_asked, self._stride, self._n_in_a_row = 0, 1, 0
         self._has_warned = False
 
@@ -46,15 +47,18 @@ class Gate:
 
     def wait(self) -> bool:
         """Wait for a free buffer, or for news; False when neither comes in time."""
-        ring, mail = self.ring, self.mail
-        if not ring.is_full:
+        if not self.ring.is_full:
+            self._was_in_vain = False
             return True
         started = time.perf_counter()
-        came = mail.wait_for(
-            lambda: not ring.is_full or mail.stop or mail.fault or mail.lost, self.timeout
-        )
+        came = self.mail.wait_for(self._need_not_wait, self.timeout)
         self._waited += time.perf_counter() - started
+        self._was_in_vain = not came
         return came
+
+    def _need_not_wait(self) -> bool:
+        mail = self.mail
+        return not self.ring.is_full or bool(mail.stop or mail.fault or mail.lost)
 
     def admits(self, step: int) -> bool:
         """Return whether a step can be put, after the wait that it may take.
@@ -77,7 +81,10 @@ class Gate:
         return n_free == self.ranks.size
 
     def _has_place(self, step: int) -> bool:
-        if self.wait():
+        # a step is waited for once: here, or before it was computed
+        came = self._need_not_wait() if self._was_in_vain else self.wait()
+        self._was_in_vain = False
+        if came:
             return self._is_in_touch(step) and not self.ring.is_full
         reason = (
             f"no buffer came free for step {step} of rank {self.ranks.rank} within timeout="

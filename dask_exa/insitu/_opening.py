@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from dask_exa.insitu._layout import ArrayLayout, Chunk, arrange, read_chunk
 from dask_exa.insitu._ranks import Ranks
 from dask_exa.insitu.embedded import EmbeddedWorker
-from dask_exa.insitu.errors import LayoutError, StreamError
+from dask_exa.insitu.errors import LayoutError, StreamError, StreamTimeoutError
 
 
 class Opened(NamedTuple):
@@ -46,17 +47,21 @@ class _Rank(NamedTuple):
     error: str
 
 
-def scheduler_address(scheduler: Any) -> str:
+def scheduler_address(scheduler: Any, timeout: float = 10.0) -> str:
     """Return the address of a scheduler that is given in one of the usual ways.
 
     Parameters
     ----------
     scheduler : str, path-like, object with ``scheduler_address``, or None
+    timeout : float
+        Seconds to wait for a scheduler file, which a scheduler of the same job may yet write.
 
     Raises
     ------
     ValueError
         When it is None and Dask knows of no scheduler, or of another kind.
+    StreamTimeoutError
+        When a file does not come, or has no address in it.
     """
     if scheduler is None:
         scheduler = dask.config.get("scheduler-address", None)
@@ -74,9 +79,26 @@ def scheduler_address(scheduler: Any) -> str:
             "path of a scheduler file, or a cluster."
         )
     text = os.fspath(scheduler)
-    if "://" not in text and Path(text).is_file():
-        return str(json.loads(Path(text).read_text())["address"])
-    return text
+    if "://" in text or not (text.endswith(".json") or Path(text).is_file()):
+        return text
+    return _read_scheduler_file(Path(text), timeout)
+
+
+def _read_scheduler_file(path: Path, timeout: float) -> str:
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            return str(json.loads(path.read_text())["address"])
+        except FileNotFoundError:
+            fault = "is not there"
+        except (ValueError, LookupError, TypeError):  # half written, or another kind of file
+            fault = "has no address of a scheduler in it"
+        if time.monotonic() > deadline:
+            raise StreamTimeoutError(
+                f"scheduler={str(path)!r} {fault} within timeout={timeout:g} s; pass the file that "
+                "the scheduler was started with as --scheduler-file."
+            )
+        time.sleep(0.05)
 
 
 def open_on_ranks(

@@ -92,6 +92,11 @@ class StreamState:
         """Whether no rank will put a step any more."""
         return len(self._gone) == self.n_ranks
 
+    @property
+    def is_read(self) -> bool:
+        """Whether analytics reads, or may still come."""
+        return self._is_read
+
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """Return what has to be done about an event.
 

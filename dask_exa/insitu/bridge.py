@@ -37,8 +37,8 @@ class Bridge:
     Parameters
     ----------
     scheduler : str, path-like, object with ``scheduler_address``, or None
-        Address of the Dask scheduler, its file, or a cluster. None: what Dask is configured with
-        (``DASK_SCHEDULER_ADDRESS``).
+        Address of the Dask scheduler, its file (which is waited for), or a cluster. None: what
+        Dask is configured with (``DASK_SCHEDULER_ADDRESS``).
     comm : mpi4py communicator, optional
         Of the simulation's ranks. Default: this process is the only rank.
     arrays : mapping of str to mapping
@@ -83,6 +83,8 @@ class Bridge:
         What `put` has waited in all.
     n_put, n_dropped : int
         Steps handed over, and left out.
+    bytes_sent : int
+        What has left this rank's process for tasks and clients elsewhere; chunks mostly stay.
 
     Raises
     ------
@@ -154,7 +156,7 @@ class Bridge:
 
         def start_worker() -> EmbeddedWorker:
             return EmbeddedWorker(
-                scheduler_address(scheduler),
+                scheduler_address(scheduler, timeout),
                 # not taken by a rank that was killed, or by another bridge of that name
                 name=f"{stream}-rank-{self.rank}-{uuid.uuid4().hex[:8]}",
                 on_news=self._mail.put,
@@ -180,6 +182,11 @@ class Bridge:
     def held_steps(self) -> tuple[int, ...]:
         """Steps whose chunks are in use."""
         return self._ring.taken
+
+    @property
+    def bytes_sent(self) -> int:
+        """What has left this rank's process for tasks and clients elsewhere."""
+        return self._worker.bytes_sent
 
     def put(self, step: int, time: float | None = None, **arrays: Any) -> bool:
         """Hand over this rank's chunks of a step.

@@ -74,6 +74,11 @@ class EmbeddedWorker:
                 f"({type(reason).__name__}: {reason}); check its address and that it runs."
             ) from error
 
+    @property
+    def bytes_sent(self) -> int:
+        """What other workers and clients have taken from here."""
+        return int(self._worker.transfer_outgoing_bytes_total)
+
     def hold_and_send(self, data: dict[Any, Any], op: str, **fields: Any) -> None:
         """Keep some chunks, and send one message; returns at once, from any thread."""
         self._call(self._hold_and_send, data, {"op": op, **fields})
@@ -124,6 +129,7 @@ class EmbeddedWorker:
         for logger in map(logging.getLogger, ("distributed.worker", "distributed.core")):
             if logger.level in (logging.NOTSET, logging.INFO):  # nobody asked for more
                 logger.setLevel(logging.WARNING)
+        logging.getLogger("distributed.worker").addFilter(_is_no_heartbeat)
         with _config_lock, dask.config.set(_CONFIG):
             self._worker = Worker(
                 self.scheduler,
@@ -159,3 +165,11 @@ class EmbeddedWorker:
                 f"the scheduler did not answer {what} within timeout={self.timeout:g} s; it may be "
                 "overloaded, or gone."
             ) from error
+
+
+def _is_no_heartbeat(record: logging.LogRecord) -> bool:
+    """Leave out the trace of a heartbeat that fails while a worker closes, or with the scheduler.
+
+    The bridge says in one line when the scheduler is gone.
+    """
+    return "during heartbeat" not in record.getMessage()

@@ -17,15 +17,22 @@ from distributed.metrics import time
 from tornado.ioloop import PeriodicCallback
 
 from dask_exa.insitu import _events as events
+from dask_exa.insitu._dashboard import add_page
 from dask_exa.insitu._layout import ArrayLayout
+from dask_exa.insitu._node import split_puts
 from dask_exa.insitu._state import StreamState
 from dask_exa.insitu.telemetry import Log, Shown, Telemetry
 
 NAME = "dask-exa-insitu"
 TICK = 250
 """Milliseconds from one look at the clock to the next."""
+WATCHED = 5.0
+"""Seconds for which whoever has looked at the streams is taken to go on with it."""
 MAX_ENDED = 16
 """Streams that are still shown when they are over."""
+PAUSE = 0.001
+"""Seconds from one message to the next of a stream's ranks and reader. Dask's 5 ms to workers and
+10 ms from clients make large batches, of which a step has none to make."""
 RANK_OPS: Mapping[str, Callable[..., events.Event]] = {
     "exa-put": events.Put,
     "exa-dropped": events.Dropped,
@@ -39,7 +46,7 @@ READER_OPS: Mapping[str, Callable[..., events.Event]] = {
 
 def topic(name: str) -> str:
     """Return the topic of events under which a stream's news are told."""
-    return f"exa-{name}"
+    return f"exa-news-of-{name}"  # no name of a client, as these are topics, too
 
 
 def key_prefix(stream_id: str, array: str, step: int) -> str:
@@ -68,6 +75,8 @@ class Running:
     ) -> None:
         self.stream_id, self.state, self.workers = stream_id, state, workers
         self.about, self.depth = about, depth
+        _, _, attrs = pickle.loads(about)["coords"].get("time", ((), None, {}))
+        self.time_units = str(attrs.get("units", ""))
         self.log = Log()
 
     @property
@@ -91,6 +100,10 @@ class InsituPlugin(SchedulerPlugin):
     ----------
     streams : dict of str to Running
         By name.
+    is_watched : bool
+        Whether somebody looks at the live page.
+    why_no_page : str
+        Empty where there is one.
     """
 
     name = NAME
@@ -102,6 +115,8 @@ class InsituPlugin(SchedulerPlugin):
         self._n_opened: dict[str, int] = {}
         self._seats: dict[str, list[tuple[str, int]]] = {}
         self._ended: dict[str, Telemetry] = {}
+        self._last_look = -WATCHED
+        self.is_watched, self.why_no_page = False, ""
         self.scheduler: Any = None
 
     async def start(self, scheduler: Any) -> None:
@@ -111,10 +126,12 @@ class InsituPlugin(SchedulerPlugin):
             scheduler.stream_handlers[op] = self._listener(event)
         for op, event in READER_OPS.items():
             scheduler.stream_handlers[op] = self._listener(event)
+        scheduler.stream_handlers["exa-puts"] = self._puts
         scheduler.stream_handlers["exa-finish"] = self._finish
         scheduler.stream_handlers["exa-show"] = self._show
         scheduler.handlers["exa_open"] = self.open
         scheduler.stream_handlers["exa-attach"] = self.attach
+        self.why_no_page = add_page(scheduler)
         clock = PeriodicCallback(self._tick, TICK)
         scheduler.periodic_callbacks[NAME] = clock
         clock.start()
@@ -143,6 +160,7 @@ class InsituPlugin(SchedulerPlugin):
         self.streams[name] = self._by_id[stream_id] = running
         for rank, worker in enumerate(workers):
             self._seats.setdefault(worker, []).append((stream_id, rank))
+            self.scheduler.stream_comms[worker].interval = PAUSE
         self._announce(running, {"what": "open"})
         return {"id": stream_id}
 
@@ -154,6 +172,8 @@ class InsituPlugin(SchedulerPlugin):
             answer["error"] = running.state.why_not(client)
         elif running is not None:
             answer |= {"id": running.stream_id, "about": running.about, "depth": running.depth}
+            answer |= {"is_watched": self.is_watched, "why_no_page": self.why_no_page}
+            answer["n_unread"] = running.state.n_unread
         self.scheduler.log_event(topic(name), answer)
         if running is not None and "error" not in answer:
             self._handle(running, events.Attached(client))
@@ -169,8 +189,10 @@ class InsituPlugin(SchedulerPlugin):
         for running in list(self.streams.values()):
             self._handle(running, events.ReaderDied(client))
 
-    def telemetry(self) -> dict[str, Telemetry]:
-        """Return what is to be shown of every stream."""
+    def look(self) -> dict[str, Telemetry]:
+        """Return what is to be shown of every stream, by name, to somebody who watches."""
+        self._last_look = time()
+        self._tell_if_watched()
         running = {name: self._telemetry_of(name, one) for name, one in self.streams.items()}
         return {**self._ended, **running}
 
@@ -187,7 +209,19 @@ class InsituPlugin(SchedulerPlugin):
             stopped=state.stop_reason,
             fault=state.fault,
             has_ended=state.has_ended,
+            n_held=len(state.held),
+            is_read=state.is_read,
+            time_units=running.time_units,
         )
+
+    def _tell_if_watched(self) -> None:
+        """Tell analytics when somebody begins or ceases to look: fields are sent only then."""
+        is_watched = time() - self._last_look < WATCHED
+        if is_watched != self.is_watched:
+            self.is_watched = is_watched
+            for name in self.streams:
+                message = {"what": "watched", "is_watched": is_watched}
+                self.scheduler.log_event(topic(name), message)
 
     def _listener(self, event: Callable[..., events.Event]) -> Callable[..., None]:
         def listen(
@@ -198,6 +232,12 @@ class InsituPlugin(SchedulerPlugin):
 
         return listen
 
+    def _puts(self, stream: str, worker: str, **joined: Any) -> None:
+        """Take what the ranks of one worker have put, in one message."""
+        for put in split_puts(**joined):
+            if stream in self._by_id:
+                self._handle(self._by_id[stream], put)
+
     def _finish(self, stream: str, client: str) -> None:
         if stream in self._by_id:
             self._handle(self._by_id[stream], events.Detached(client))
@@ -207,6 +247,7 @@ class InsituPlugin(SchedulerPlugin):
             self._by_id[stream].log.show(Shown(**pickle.loads(shown)))
 
     def _tick(self) -> None:
+        self._tell_if_watched()
         for running in list(self.streams.values()):
             self._handle(running, events.Tick())
 
@@ -227,7 +268,6 @@ class InsituPlugin(SchedulerPlugin):
         step = instruction.step
         keys = [key for put in step.puts.values() for key in running.chunks(put, step.step)]
         self.scheduler.client_releases_keys(keys=keys, client=running.holder)
-        running.log.released(step.step, time())
 
     def _discard(self, running: Running, instruction: events.Discard) -> None:
         for rank, put in instruction.puts.items():
@@ -289,21 +329,14 @@ def _why_taken(name: str, state: StreamState) -> str:
     )
 
 
-def telemetry(scheduler: Any) -> dict[str, Telemetry]:
-    """Return what is to be shown of every stream of a scheduler, by name.
-
-    Parameters
-    ----------
-    scheduler : distributed.Scheduler
-        In its own process.
-    """
-    plugin = scheduler.plugins.get(NAME)
-    return {} if plugin is None else plugin.telemetry()
-
-
 def send_to_scheduler(client: Any, op: str, /, **fields: Any) -> None:
     """Send a message from a client to the plugin, behind all that the client sent before."""
     client._send_to_scheduler({"op": op, **fields})
+
+
+def send_without_delay(client: Any) -> None:
+    """Have a client wait no longer than `PAUSE` from one message to the next."""
+    client.scheduler_comm.interval = PAUSE
 
 
 def keep_for_client(client: Any, keys: list[Any]) -> None:

@@ -17,6 +17,7 @@ from distributed import Future
 from dask_exa import inputs
 from dask_exa._parameters import check_choice, check_positive
 from dask_exa.insitu import plugin
+from dask_exa.insitu._dashboard import page_url
 from dask_exa.insitu._layout import ArrayLayout
 from dask_exa.insitu.errors import (
     RankLostError,
@@ -31,7 +32,7 @@ from dask_exa.reduction._graph import array_of_layer
 logger = logging.getLogger(__name__)
 
 ON_FAULT = ("skip", "abort")
-PAUSE = 0.5
+PAUSE = 0.25
 """Seconds from a field that is shown to the next one of its variable."""
 
 
@@ -67,6 +68,13 @@ class Stream(inputs.Stream):
         What was lost, and why: steps and ranks.
     n_dropped : int
         Steps that the ranks left out.
+    n_unread : int
+        Steps before this reading that were not kept, as nobody read.
+    live_page : str or None
+        Address of the page on the Dask dashboard that shows the stream; None where the scheduler
+        has no dashboard.
+    is_watched : bool
+        Whether somebody has that page open.
 
     Raises
     ------
@@ -96,13 +104,14 @@ class Stream(inputs.Stream):
     ) -> None:
         check_positive("timeout", timeout)
         check_choice("on_fault", on_fault, ON_FAULT)
-        self.client, self.timeout, self.on_fault = client, timeout, on_fault
+        self.client, self.name, self.timeout, self.on_fault = client, name, timeout, on_fault
         self.faults: list[str] = []
         self.n_dropped = 0
         self._last_shown: dict[str, float] = {}
         self._news: queue.Queue[dict[str, Any]] = queue.Queue()
         client.register_plugin(plugin.InsituPlugin())
-        client.subscribe_topic(plugin.topic(name), lambda event: self._news.put(event[1]))
+        plugin.send_without_delay(client)
+        client.subscribe_topic(plugin.topic(name), lambda event: self._hear(event[1]))
         try:
             answer = self._attach(name)
         except BaseException:
@@ -110,6 +119,11 @@ class Stream(inputs.Stream):
             raise
         about = pickle.loads(answer["about"])
         self.depth, self._id = answer["depth"], answer["id"]
+        self.live_page = None if answer["why_no_page"] else page_url(client, name)
+        self.n_unread = answer["n_unread"]
+        if self.n_unread:
+            gap = f"{self.n_unread} steps passed that were not kept, as nobody read the stream"
+            self._note_fault(gap)
         self._layouts: Mapping[str, ArrayLayout] = about["layouts"]
         self._coords: dict[str, Any] = about["coords"]
         self._n_seen = 0
@@ -142,6 +156,13 @@ class Stream(inputs.Stream):
                 raise StreamError(news["error"])
             if "id" in news:
                 return news
+
+    def _hear(self, news: dict[str, Any]) -> None:
+        """Take what the plugin tells, in the thread of the client."""
+        # holds from now on, and not after some more steps
+        self.is_watched = news.get("is_watched", self.is_watched)
+        if news["what"] != "watched":
+            self._news.put(news)
 
     def _steps(self, start: int) -> Iterator[xr.Dataset]:
         """Yield the steps that come, after the first `start` of those not seen yet."""
@@ -179,9 +200,10 @@ class Stream(inputs.Stream):
         self._send("exa-stop", reason=reason)
 
     def show(self, **quantities: Any) -> None:
-        """Show quantities on the live page, see `dask_exa.report.show_live`.
+        """Show quantities on the live page, as `run` does with what it learns by itself.
 
-        A field is sent at most twice a second; the other quantities always are.
+        A field is sent at most four times a second, and only while somebody has the page open; the
+        other quantities always are.
 
         Parameters
         ----------
@@ -189,7 +211,8 @@ class Stream(inputs.Stream):
             ``variable`` and ``timestep``, and what there is of ``explained_variance`` (share of
             each component, or of all), ``score``, ``limit``, ``alarms`` (list of str), ``field``
             and ``reconstruction`` (of two dimensions, not lazy; every so many of more than 128
-            points along an axis are sent), and of the field ``dims``, ``extent`` and ``units``.
+            points along an axis are sent), and of the field ``dims``, ``extent``, ``units`` and
+            ``note``.
 
         Raises
         ------
@@ -201,7 +224,8 @@ class Stream(inputs.Stream):
         shown = Shown(**quantities)
         fields: dict[str, Any] = {"field": None, "reconstruction": None}
         now = time.monotonic()
-        if shown.field is not None and now - self._last_shown.get(shown.variable, 0.0) > PAUSE:
+        is_due = self.is_watched and now - self._last_shown.get(shown.variable, -PAUSE) >= PAUSE
+        if shown.field is not None and is_due:
             self._last_shown[shown.variable] = now
             for name in fields:
                 given = getattr(shown, name)
@@ -253,11 +277,14 @@ class Stream(inputs.Stream):
             return
         if news["what"] not in ("lost", "fault"):
             return
-        self.faults.append(news["reason"])
-        logger.warning("stream %r: %s", self.name, news["reason"])
+        self._note_fault(news["reason"])
         if self.on_fault == "abort":
             kind = StepLostError if news["what"] == "lost" else RankLostError
             raise kind(f"stream {self.name!r}: {news['reason']}.")
+
+    def _note_fault(self, reason: str) -> None:
+        self.faults.append(reason)
+        logger.warning("stream %r: %s", self.name, reason)
 
     def _next_news(self, deadline: float) -> dict[str, Any] | None:
         """Return what the plugin tells, or None when the time is over."""
@@ -275,7 +302,8 @@ class Stream(inputs.Stream):
                     return None
 
     def _is_in_touch(self) -> bool:
-        return self.client.status in ("running", "connecting")
+        # a client that connects anew finds a scheduler that has forgotten the stream
+        return bool(self.client.status == "running")
 
     def _send(self, op: str, **fields: Any) -> None:
         if self._is_in_touch():  # else the scheduler has seen the client go, or is gone itself

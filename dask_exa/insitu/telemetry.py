@@ -13,7 +13,6 @@ from dask_exa.insitu._events import Step
 MAX_KEPT = 512
 MAX_POINTS = 128
 """Of a field that is shown, along each axis."""
-WAITING, RUNNING, STOPPED, ENDED = "waiting for ranks", "running", "stopped", "ended"
 
 
 class StepRecord(NamedTuple):
@@ -24,7 +23,6 @@ class StepRecord(NamedTuple):
     """Of the simulation."""
     completed: float
     """Seconds on the scheduler's clock."""
-    released: float | None
     waited: np.ndarray
     """Seconds for which each rank waited for a buffer."""
     held: np.ndarray
@@ -54,6 +52,8 @@ class Shown(NamedTuple):
     """Left, right, bottom and top of `field`; None for numbers of points."""
     units: str = ""
     """Of `field`."""
+    note: str = ""
+    """Such as where the plane that is shown lies in its field."""
 
 
 class Telemetry(NamedTuple):
@@ -71,17 +71,13 @@ class Telemetry(NamedTuple):
     stopped: str
     fault: str
     has_ended: bool = False
+    n_held: int = 0
+    """Complete steps that analytics has not released."""
+    is_read: bool = True
+    """Whether analytics reads, or may still come."""
+    time_units: str = ""
     pictures: tuple[Shown, ...] = ()
     """The last one of each variable that has a field; those of `shown` are without."""
-
-    @property
-    def state(self) -> str:
-        """One word: waiting for ranks, running, stopped or ended."""
-        if self.has_ended:
-            return ENDED
-        if self.stopped or self.fault:
-            return STOPPED
-        return RUNNING if self.steps else WAITING
 
 
 class Log:
@@ -101,12 +97,7 @@ class Log:
         puts = [step.puts[rank] for rank in sorted(step.puts)]
         waited = np.array([put.waited for put in puts], dtype=np.float32)
         held = np.array([put.held for put in puts], dtype=np.uint16)
-        self._keep(StepRecord(step.step, step.time, now, None, waited, held, "complete"))
-
-    def released(self, step: int, now: float) -> None:
-        """Take down that a step was released."""
-        if step in self.steps:
-            self.steps[step] = self.steps[step]._replace(released=now)
+        self._keep(StepRecord(step.step, step.time, now, waited, held, "complete"))
 
     def hear(self, news: Mapping[str, Any], now: float) -> None:
         """Take down steps that were lost or dropped."""
@@ -116,7 +107,7 @@ class Log:
         time = float("nan") if known is None else known.time
         nobody = np.zeros(0)
         reason = news.get("reason", "")
-        self._keep(StepRecord(news["step"], time, now, now, nobody, nobody, news["what"], reason))
+        self._keep(StepRecord(news["step"], time, now, nobody, nobody, news["what"], reason))
 
     def show(self, shown: Shown) -> None:
         """Keep what analytics shows."""

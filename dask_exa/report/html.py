@@ -111,6 +111,8 @@ def _head(result: RunResult) -> str:
     state, kind = ("interrupted", " stopped") if result.interrupted else ("complete", "")
     if result.stopped:
         state, kind = "stopped at an alarm", " stopped"
+    if result.faults and not result.interrupted:
+        state, kind = "with faults", " stopped"
     cards = "".join(
         f'<div class="card"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
         for name, value in _key_figures(result)
@@ -144,6 +146,8 @@ def _key_figures(result: RunResult) -> Iterator[tuple[str, str]]:
 def _alarms(result: RunResult) -> Iterator[str]:
     if result.stopped:
         yield f'<div class="alarms"><b>{escape(_sentence(result.stopped))}</b></div>'
+    if result.faults:
+        yield _boxed("What was lost", result.faults)
     if result.alarms:
         yield _alarm_list(result)
     if result.detection is None:
@@ -173,12 +177,15 @@ def _sentence(text: str) -> str:
 
 
 def _alarm_list(result: RunResult) -> str:
-    found = episodes(result.alarms)
-    rows = "".join(f"<p>{escape(alarms.describe(one))}</p>" for one in found[:20])
-    more = len(found) - 20
-    rows += f"<p>and {more} more, see summary.json</p>" if more > 0 else ""
     count = "1 alarm" if len(result.alarms) == 1 else f"{len(result.alarms)} alarms"
-    return f'<div class="alarms"><b>{count}</b>{rows}</div>'
+    return _boxed(count, [alarms.describe(one) for one in episodes(result.alarms)])
+
+
+def _boxed(title: str, texts: list[str]) -> str:
+    rows = "".join(f"<p>{escape(text)}</p>" for text in texts[:20])
+    more = len(texts) - 20
+    rows += f"<p>and {more} more, see summary.json</p>" if more > 0 else ""
+    return f'<div class="alarms"><b>{title}</b>{rows}</div>'
 
 
 def _field(field: FieldResult, result: RunResult) -> Iterator[str]:

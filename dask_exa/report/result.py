@@ -127,7 +127,7 @@ class RunResult:
     Parameters
     ----------
     command : str
-        "watch" or "demo".
+        "watch", "demo" or "insitu".
     source : str
     started, finished : str
         ISO 8601, with the time zone.
@@ -146,6 +146,8 @@ class RunResult:
     stopped : str
         Why the run ended early on its own account, empty where it did not.
     interrupted : bool
+    faults : list of str
+        What was lost, and why: steps, ranks, the simulation.
     outputs : dict of str to str
         Files and folders of the run by what they hold; ``checkpoint`` resumes it.
     facts : dict of str to str
@@ -166,6 +168,7 @@ class RunResult:
     detection: Detection | None = None
     stopped: str = ""
     interrupted: bool = False
+    faults: list[str] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
 

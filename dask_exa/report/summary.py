@@ -50,6 +50,7 @@ def run_summary(result: RunResult) -> dict[str, Any]:
         "finished": result.finished,
         "interrupted": result.interrupted,
         "stopped": result.stopped,
+        "faults": list(result.faults),
         "steps": {
             "seen": result.n_steps,
             "timestep": _plain(result.timestep),

@@ -77,6 +77,7 @@ def test_frames_are_those_of_one_process(model, n_ranks):
 
 
 @pytest.mark.mpi
+@pytest.mark.slow
 def test_frames_are_the_same_on_mpi_ranks(mpiexec):
     program = """
 from mpi4py import MPI
@@ -212,10 +213,32 @@ def test_the_state_of_one_process_goes_on_on_ranks():
         assert_is_part_of(rows.fields, expected, 1e-10)
         broken = frame.copy(deep=True)
         broken.density[-1] = np.nan
-        with pytest.raises(ValueError, match="density has values that are not finite"):
+        theirs = r"rank 2: density has values that are not finite"
+        message = theirs.removeprefix("rank 2: ") if comm.Get_rank() == 2 else theirs
+        with pytest.raises(ValueError, match=f"^{message}"):  # its rows are those of rank 2
             Tokam2D.from_fields(broken, state.parameters, comm=comm)
 
     run_ranks(3, run)
+
+
+def test_a_wrong_state_of_one_rank_is_known_to_all():
+    states = run_ranks(3, lambda comm: Tokam2D.hw(**SMALL, comm=comm).state)
+
+    def run(comm):
+        rank = comm.Get_rank()
+        message = "state has the columns 0 to 5 of the spectrum and this rank needs 5 to 10"
+        with pytest.raises(ValueError, match=message if rank == 1 else f"rank 1: {message}"):
+            Tokam2D(states[0 if rank == 1 else rank], comm=comm)
+
+    run_ranks(3, run)
+
+
+def test_bridges_get_whole_coordinates_units_and_the_time_step():
+    whole = Tokam2D.sol(**SMALL)
+    (coords, *_) = run_ranks(3, lambda comm: Tokam2D.sol(**SMALL, comm=comm).coords)
+    assert list(coords) == ["y", "x", "time", "dt"]
+    for name, coordinate in coords.items():
+        assert coordinate.variable.identical(whole.fields[name].variable)
 
 
 def test_old_checkpoints_have_the_whole_box(tmp_path):

@@ -257,14 +257,6 @@ def test_running_simulation_lends_its_steps_and_may_go_at_the_end():
     assert run.n_steps == 10
 
 
-def test_running_simulation_is_shown_at_most_once_a_second():
-    stream, model, shown = LentStream(make_steps(40)), IncrementalPCA(1), []
-    stream.show = lambda **quantities: shown.append(quantities)
-    run = stream.run(model, **QUIET)
-    assert 1 <= len(shown) <= 1 + run.seconds
-    assert (shown[0]["variable"], shown[0]["timestep"]) == ("density", 10)
-
-
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [

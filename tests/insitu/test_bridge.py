@@ -1,7 +1,6 @@
 """From ranks that are threads to a client: same values, same order, bounded, and clear errors."""
 
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -9,27 +8,10 @@ import pytest
 from dask_exa.insitu import Bridge, LayoutError, Stream, errors
 from dask_exa.insitu.communicator import ThreadCommunicator, run_ranks
 from dask_exa.insitu.errors import StreamError
+from tests.waiting import wait_until
 
 distributed = pytest.importorskip("distributed")
 StreamTimeoutError = errors.StreamTimeoutError
-
-
-@pytest.fixture(scope="module")
-def lab():
-    """Client of a scheduler in this process, without workers but those of the ranks."""
-    with (
-        distributed.LocalCluster(
-            n_workers=0, processes=False, dashboard_address=None, protocol="tcp://"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
-
-
-@pytest.fixture
-def name(request):
-    """Name of a stream that no other test uses."""
-    return request.node.name.replace("[", "-").replace("]", "")
 
 
 class Simulation:
@@ -62,14 +44,6 @@ def rows(comm, n_rows=2, n_columns=3):
         "chunk_position": (comm.Get_rank(), 0),
         "dims": ("y", "x"),
     }
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + 10
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
-        pause.wait(0.005)
 
 
 @pytest.mark.parametrize("mode", ["snapshot", "handover"])

@@ -58,6 +58,7 @@ def test_every_call_gives_what_mpi_gives(size):
 
 
 @pytest.mark.mpi
+@pytest.mark.slow
 def test_mpi_gives_what_threads_give(mpiexec):
     program = """
 from mpi4py import MPI

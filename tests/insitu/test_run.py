@@ -4,27 +4,17 @@ import threading
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from dask_exa.decomposition import IncrementalPCA
 from dask_exa.insitu import Bridge, Stream
 from dask_exa.insitu.communicator import run_ranks
+from dask_exa.insitu.errors import StreamError
 from tests.inputs.streams import assert_same_bits, make_steps, stream_of
 
 distributed = pytest.importorskip("distributed")
 QUIET = {"progress": False}
 N_STEPS, N_RANKS, EVERY = 12, 3, 2
-
-
-@pytest.fixture(scope="module")
-def lab():
-    """Client of a scheduler in this process, without workers but those of the ranks."""
-    with (
-        distributed.LocalCluster(
-            n_workers=0, processes=False, dashboard_address=None, protocol="tcp://"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
-        yield client
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +112,26 @@ def test_device_arrays_pass_through_as_they_are(lab, mode):
             found = lab.submit(look, data.__dask_graph__()[key]).result()
     assert found[:2] == ("DeviceArray", values.tolist())
     assert (found[2] == address(values)) == (mode == "handover")
+
+
+def test_coordinates_keep_units_and_what_leaves_a_rank_is_counted(lab):
+    arrays = {"x": {"global_shape": (4, 3), "dims": ("y", "k")}}
+    coords = {
+        "y": xr.DataArray([0.5, 1.0, 1.5, 2.0], dims="y", attrs={"units": "m"}),
+        "dt": 0.25,
+        "time": xr.DataArray(0.0, attrs={"units": "s"}),
+    }
+    with Bridge(lab.cluster, None, arrays, stream="units", coords=coords) as bridge:
+        assert bridge.put(3, time=7.5, x=np.ones((4, 3)))
+        with Stream(lab, "units", timeout=20) as stream:
+            data = next(iter(stream))
+            assert data.y.values.tolist() == [0.5, 1.0, 1.5, 2.0]
+            assert data.y.attrs == {"units": "m"}
+            assert float(data.dt) == 0.25
+            assert (float(data.time), data.time.attrs) == (7.5, {"units": "s"})
+            assert bridge.bytes_sent == 0
+            lab.compute(data.x.data).result()
+            assert bridge.bytes_sent >= 4 * 3 * 8
+    message = r"stream='units-2': coords has 'y' of shape \(3,\), .* \{'y': 4, 'k': 3\}"
+    with pytest.raises(StreamError, match=message):
+        Bridge(lab.cluster, None, arrays, stream="units-2", coords={"y": [1.0, 2.0, 3.0]})

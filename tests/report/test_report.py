@@ -240,12 +240,19 @@ def test_limits_of_odd_values():
 
 
 def test_summary_is_as_documented(tmp_path):
-    result = run_result(alarms=[ALARM], detection=detection(), stopped="stopped at step 4")
+    result = run_result(
+        alarms=[ALARM],
+        detection=detection(),
+        stopped="stopped at step 4",
+        faults=["rank 1 <died> after step 4"],
+    )
+    assert "<p>rank 1 &lt;died&gt; after step 4</p>" in Report(result)._repr_html_()
     write_summary(result, tmp_path / "summary.json")
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert not check_against_schema(summary), "documented, but not there"
     assert summary["steps"]["timestep"] == list(range(N_STEPS))
     assert summary["stopped"] == "stopped at step 4"
+    assert summary["faults"] == ["rank 1 <died> after step 4"]
     assert summary["alarms"][0]["block"] == [[0, 3], [4, 7]]
     assert summary["alarms"][0]["p_value"] == 1e-4
     assert summary["detection"]["score"] == [None, 0.4, 0.4, 0.5, 0.9, 0.5]
