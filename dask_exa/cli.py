@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -19,7 +21,7 @@ class _Commands(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except (ValueError, TypeError, OSError, FloatingPointError) as error:
+        except (ValueError, TypeError, OSError, FloatingPointError, ImportError) as error:
             if context.params["traceback"]:
                 raise
             raise click.ClickException(str(error)) from error
@@ -46,15 +48,88 @@ _components = click.option(
     help="Components of the PCA.",
 )
 _resume = click.option("--resume", is_flag=True, help="Go on from the checkpoint in the folder.")
-_cluster = click.option(
-    "--cluster", metavar="ADDRESS", help="Address of a Dask scheduler, such as tcp://host:8786."
-)
+
+
+def _cluster(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that choose a cluster, which the command gets as one argument."""
+
+    @click.option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Dask scheduler: an address such as tcp://host:8786, or a scheduler file; or slurm, "
+        "for workers that are jobs of SLURM and end with this command.",
+    )
+    @click.option("--jobs", type=click.IntRange(1), help="Jobs, with --cluster slurm. Default: 2.")
+    @click.option("--partition", help="Of the jobs, with --cluster slurm.")
+    @functools.wraps(command)
+    def call(cluster: str | None, jobs: int | None, partition: str | None, **others: Any) -> None:
+        chosen: Any = cluster
+        if cluster == "slurm":
+            from dask_exa.apps.slurm import SlurmJobs
+
+            chosen = SlurmJobs(jobs or SlurmJobs().n_jobs, partition)
+        elif jobs or partition:
+            raise click.UsageError("--jobs and --partition need --cluster slurm.")
+        command(cluster=chosen, **others)
+
+    return call
+
 
 _detect = click.option(
     "--detect", is_flag=True, help="Look for anomalies, and print and draw the alarms."
 )
 _stop_on_alarm = click.option(
     "--stop-on-alarm", is_flag=True, help="End the run at the first alarm; with --detect."
+)
+
+
+def _together(*options: Any) -> Any:
+    """Return one decorator for several options."""
+    return lambda command: functools.reduce(lambda f, option: option(f), reversed(options), command)
+
+
+_learning = _together(
+    click.option(
+        "--pipeline",
+        type=click.Path(dir_okay=False),
+        metavar="FILE",
+        help="Python file that defines `pipeline`: an estimator with partial_fit, transform and "
+        "inverse_transform. Default: IncrementalPCA.",
+    ),
+    _components,
+    click.option(
+        "--variable",
+        "variables",
+        multiple=True,
+        metavar="NAME",
+        help="Variable to learn; repeatable.",
+    ),
+    click.option("--steps", type=click.IntRange(1), help="Stop after so many steps."),
+    click.option(
+        "--checkpoint-every",
+        type=click.IntRange(1),
+        default=32,
+        show_default=True,
+        metavar="STEPS",
+        help="Steps from one checkpoint to the next.",
+    ),
+)
+_detecting = _together(
+    _detect,
+    click.option(
+        "--false-alarm-rate",
+        type=click.FloatRange(0, 0.5, min_open=True),
+        default=1e-3,
+        show_default=True,
+        help="Share of normal steps that may raise an alarm by their score.",
+    ),
+    click.option(
+        "--dt",
+        type=click.FloatRange(0, min_open=True),
+        help="Time step of the solver, for the checks that need it; default: what comes with the "
+        "steps.",
+    ),
+    _stop_on_alarm,
 )
 
 
@@ -117,40 +192,8 @@ def demo(out: str | None, **arguments: Any) -> None:
 @main.command()
 @click.argument("source")
 @_out
-@click.option(
-    "--pipeline",
-    type=click.Path(dir_okay=False),
-    metavar="FILE",
-    help="Python file that defines `pipeline`: an estimator with partial_fit, transform and "
-    "inverse_transform. Default: IncrementalPCA.",
-)
-@_components
-@click.option(
-    "--variable", "variables", multiple=True, metavar="NAME", help="Variable to learn; repeatable."
-)
-@click.option("--steps", type=click.IntRange(1), help="Stop after so many steps of the source.")
-@click.option(
-    "--checkpoint-every",
-    type=click.IntRange(1),
-    default=32,
-    show_default=True,
-    metavar="STEPS",
-    help="Steps from one checkpoint to the next.",
-)
-@_detect
-@click.option(
-    "--false-alarm-rate",
-    type=click.FloatRange(0, 0.5, min_open=True),
-    default=1e-3,
-    show_default=True,
-    help="Share of normal steps that may raise an alarm by their score.",
-)
-@click.option(
-    "--dt",
-    type=click.FloatRange(0, min_open=True),
-    help="Time step of the solver, for the checks that need it; default: what SOURCE says.",
-)
-@_stop_on_alarm
+@_learning
+@_detecting
 @_resume
 @_cluster
 def watch(source: str, out: str | None, **arguments: Any) -> None:
@@ -167,10 +210,97 @@ def watch(source: str, out: str | None, **arguments: Any) -> None:
     _finish(run_watch(source, out or "out", **renamed, **arguments))
 
 
+@main.command(context_settings={"allow_interspersed_args": False})  # they are the simulation's
+@click.option(
+    "--ranks", type=click.IntRange(1), default=2, show_default=True, help="Ranks to start."
+)
+@click.option(
+    "--launcher",
+    metavar="COMMAND",
+    help="What starts the ranks, such as 'srun -n {ranks}'. Default: mpiexec -n {ranks}.",
+)
+@click.option(
+    "--analytics",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Python script that reads the stream. Default: learn it as `watch` does.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Analytics workers of the scheduler that is started.",
+)
+@_cluster
+@click.option(
+    "--interface",
+    metavar="NAME",
+    help="Network interface of the scheduler that is started, such as ib0, for ranks on other "
+    "machines.",
+)
+@click.option(
+    "--stream",
+    "stream_name",
+    default="simulation",
+    show_default=True,
+    metavar="NAME",
+    help="Name that the ranks give to their stream.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Longest wait for the first step, and for every other.",
+)
+@click.option("--quiet", is_flag=True, help="Show no output of the ranks; the log has it.")
+@click.option(
+    "--on-fault",
+    type=click.Choice(("skip", "abort")),
+    default="skip",
+    show_default=True,
+    help="Leave out what is lost and report the rest, or end with an error.",
+)
+@_out
+@_learning
+@_detecting
+@_resume
+@click.argument("simulation")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def insitu(simulation: str, out: str | None, **options: Any) -> None:
+    """Start SIMULATION on MPI ranks and learn it while it runs.
+
+    SIMULATION is a Python script, or another program, which gets the ARGUMENTS after it. Its ranks
+    hand their fields over with dask_exa.insitu.Bridge(), which needs no address here. Output of
+    the ranks goes to simulation.log in the folder of the results, and is shown. Ctrl-C tells the
+    ranks to stop, and writes what was learnt. Default folder: out.
+    """
+    from dask_exa.apps import insitu as app
+
+    launch = app.Launch(
+        simulation,
+        options.pop("arguments"),
+        n_ranks=options.pop("ranks"),
+        n_workers=options.pop("workers"),
+        is_shown=not options.pop("quiet"),
+        **{name: options.pop(name) for name in ("launcher", "cluster", "interface")},
+    )
+    analytics = options.pop("analytics")
+    if analytics is not None:
+        common = {name: options[name] for name in ("stream_name", "on_fault")}
+        _exit(app.run_script(launch, analytics, out or "out", **common))
+        return
+    renamed = {"n_steps": options.pop("steps"), "n_components": options.pop("components")}
+    options["variables"] = options["variables"] or None
+    _finish(app.insitu(launch, out or "out", **renamed, **options))
+
+
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @_cluster
-def doctor(as_json: bool, cluster: str | None) -> None:
+def doctor(as_json: bool, cluster: Any) -> None:
     """Print what a support request needs, and test this machine for two seconds."""
     from dask_exa.apps import doctor as checks
 
@@ -190,7 +320,13 @@ def _finish(result: Any) -> None:
         click.echo(result.stopped)
     for path in result.outputs.values():
         click.echo(os.path.relpath(path) if _is_below(path) else path)
-    if result.interrupted:
+    for fault in result.faults:
+        click.echo(f"lost: {fault}", err=True)
+    _exit(result.interrupted)
+
+
+def _exit(was_interrupted: bool) -> None:
+    if was_interrupted:
         from dask_exa.inputs.interrupt import EXIT_CODE
 
         raise click.exceptions.Exit(EXIT_CODE)

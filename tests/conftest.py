@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import dask
 import hypothesis
 import pytest
 
@@ -19,7 +21,8 @@ hypothesis.settings.load_profile("dask_exa")
 ROOT = Path(__file__).resolve().parents[1]
 
 # A test that asks for the fixture gets the mark.
-MARK_OF_FIXTURE = {"client": "distributed", "shared_data": "data"}
+MARK_OF_FIXTURE = {"client": "distributed", "shared_data": "data", "slurm": "slurm"}
+CANNOT_RUN = 77  # the exit code with which ci/slurm.sh says why
 
 
 @pytest.fixture(scope="session")
@@ -61,23 +64,55 @@ def mpiexec():
     """Function that runs Python on MPI ranks, from the root of the repository.
 
     ``mpiexec(4, "script.py", "--option")`` returns what all ranks have printed. A rank that fails,
-    or 60 seconds, fail the test.
+    or 60 seconds, fail the test. ``mpiexec.command(4, "script.py")`` is what would be run.
     """
 
+    def command(n_ranks, *arguments):
+        return [_find_mpiexec(), "-n", str(n_ranks), sys.executable, *map(str, arguments)]
+
     def run(n_ranks, *arguments, timeout=60):
-        command = [_find_mpiexec(), "-n", str(n_ranks), sys.executable, *map(str, arguments)]
         done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+            command(n_ranks, *arguments),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
 
+    run.command = command
     return run
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """A SLURM of four nodes with two cores each on this machine, whose commands work in the tests.
+
+    ci/slurm.sh starts it, and installs it first where it has to.
+    """
+    script = ROOT / "ci/slurm.sh"
+    folder = tempfile.mkdtemp(prefix="dask-exa-slurm-")
+    os.chmod(folder, 0o755)  # munged runs as a user of its own
+    started = subprocess.run([script, "start", folder], capture_output=True, text=True, check=False)
+    if started.returncode == CANNOT_RUN:
+        pytest.skip(started.stderr.splitlines()[-1])
+    assert started.returncode == 0, started.stderr
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SLURM_CONF", f"{folder}/slurm.conf")
+            yield
+    finally:
+        subprocess.run([script, "stop", folder], check=True)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(autouse=True)
 def _current_client(request):
     with contextlib.ExitStack() as stack:
+        # clients that are closed in another order than they came leave the name of one behind
+        stack.enter_context(dask.config.set(scheduler=None))
         if "client" in request.fixturenames:
             stack.enter_context(request.getfixturevalue("client").as_current())
         yield
@@ -100,8 +135,10 @@ def _missing(mark):
             return "needs mpi4py: pip install 'dask-exa[mpi]'"
         if _find_mpiexec() is None:
             return "needs mpiexec beside Python or on the PATH: pip install mpich"
-    if mark == "slurm" and shutil.which("sbatch") is None:
-        return "needs SLURM's sbatch on the PATH"
+    if mark == "slurm" and os.geteuid() != 0:
+        return "needs root, to start a SLURM on this machine"
+    if mark == "slurm" and not (shutil.which("sbatch") or shutil.which("apt-get")):
+        return "needs SLURM, or apt-get to install it"
     return None
 
 

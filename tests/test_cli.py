@@ -17,6 +17,7 @@ from dask_exa.apps.doctor import blas_advice
 from dask_exa.cli import main
 from dask_exa.decomposition import IncrementalPCA
 from tests.report.schema import check_against_schema
+from tests.test_floors import EXTRAS
 
 RESULTS = ("report.html", "summary.json", "coefficients.zarr", "basis.zarr", "checkpoint.zarr")
 COMMAND = [sys.executable, "-c", "from dask_exa.cli import main; main()"]
@@ -45,7 +46,7 @@ def source(tmp_path):
 
 def test_help_and_version():
     assert call("--version").output == f"dask-exa, version {dask_exa.__version__}\n"
-    for command in ((), ("demo",), ("watch",), ("doctor",)):
+    for command in ((), ("demo",), ("watch",), ("insitu",), ("doctor",)):
         found = call(*command, "--help")
         assert found.exit_code == 0
         assert "Usage:" in found.output
@@ -252,7 +253,7 @@ def test_doctor_prints_json():
     assert findings["versions"]["dask-exa"] == dask_exa.__version__
     assert findings["self_test"]["passed"]
     assert findings["self_test"]["gemm_gflops"] > 0
-    assert set(findings["extras"]) == {"gpu", "mpi", "hpc", "radio", "torch", "sbi", "ml"}
+    assert set(findings["extras"]) == set(EXTRAS)
     assert findings["blas"]
 
 

@@ -13,36 +13,53 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dask_exa.apps.slurm import SlurmJobs, running
 from dask_exa.inputs import interrupt
+from dask_exa.insitu._opening import scheduler_address
 from dask_exa.reduction._graph import array_of_tasks
 
 
 @contextlib.contextmanager
-def connect(address: str | None, *, n_workers: int = 2, timeout: float = 10.0) -> Iterator[Any]:
-    """Give a client of the cluster at an address, or of a local one that ends with it.
+def connect(
+    cluster: Any, *, n_workers: int = 2, interface: str | None = None, timeout: float = 10.0
+) -> Iterator[Any]:
+    """Give a client of a cluster, or of a local one that ends with it.
 
     Parameters
     ----------
-    address : str or None
-        Of a scheduler, such as "tcp://10.0.0.1:8786".
+    cluster : str, path-like, Dask cluster, SlurmJobs or None
+        Address of a scheduler, such as "tcp://10.0.0.1:8786"; the scheduler file that Dask's
+        command lines write with ``--scheduler-file``; a cluster; jobs of SLURM, which end with the
+        client; or None for a cluster on this machine.
     n_workers : int
         Worker processes of the local cluster, with one thread each.
+    interface : str, optional
+        Network interface of the local cluster, such as "ib0", where other machines are to reach
+        it; by default none can.
     timeout : float
-        Seconds to wait for the scheduler at an address.
+        Seconds to wait for the scheduler.
 
     Raises
     ------
     ConnectionError
         When it does not answer.
+    TimeoutError
+        When a scheduler file or jobs do not come.
     """
     from distributed import Client, LocalCluster
 
-    if address is not None:
+    if isinstance(cluster, SlurmJobs):
+        with running(cluster) as jobs, Client(jobs) as client:
+            yield client
+        return
+    if cluster is not None:
+        is_running = hasattr(cluster, "scheduler_address")
+        target = cluster if is_running else scheduler_address(cluster, timeout)
         try:
-            client = Client(address, timeout=timeout)
+            client = Client(target, timeout=timeout)
         except OSError as error:
             raise ConnectionError(
-                f"cluster={address!r} does not answer; check the address of the scheduler."
+                f"cluster={cluster!r} does not answer; check the address of the scheduler."
             ) from error
         with client:
             yield client
@@ -51,11 +68,12 @@ def connect(address: str | None, *, n_workers: int = 2, timeout: float = 10.0) -
         LocalCluster(
             n_workers=n_workers,
             threads_per_worker=1,
+            interface=interface,
             dashboard_address=_dashboard(),
             preload=[interrupt.__name__],
             silence_logs=logging.CRITICAL,  # workers that miss the scheduler at the very end
-        ) as cluster,
-        Client(cluster) as client,
+        ) as local,
+        Client(local) as client,
     ):
         yield client
 

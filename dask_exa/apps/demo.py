@@ -29,7 +29,7 @@ def demo(
     size: int = 128,
     model: str = "sol",
     n_components: int = 8,
-    cluster: str | None = None,
+    cluster: Any = None,
     resume: bool = False,
     inject: tuple[tuple[str, int], ...] = (),
     detect: bool = False,
@@ -51,8 +51,8 @@ def demo(
         the turbulence.
     model : {"sol", "hw", "mhw"}, default="sol"
     n_components : int, default=8
-    cluster : str, optional
-        Address of a Dask scheduler; by default two workers on this machine.
+    cluster : str, path-like, Dask cluster or SlurmJobs, optional
+        See `dask_exa.apps.cluster.connect`; by default two workers on this machine.
     resume : bool, default=False
         Go on from the checkpoint in `out`. The steps before it are computed again, not learnt.
     inject : tuple of (kind, timestep)

@@ -17,7 +17,7 @@ from dask_exa.report.panels import extent_of, plane
 MAX_PICTURES = 3
 N_BLOCKS = 16
 MIN_SIDE = 16
-_NOTHING = Finding([], np.nan, np.nan)
+NOTHING = Finding([], np.nan, np.nan)
 
 
 def field_detector(
@@ -96,7 +96,7 @@ class Watcher:
             About variables of the step that cannot be learnt; the detector's own alarms about
             these would say the same again.
         """
-        found = _NOTHING if self.detector is None else self.detector.observe(step)
+        found = NOTHING if self.detector is None else self.detector.observe(step)
         told = {alarm.variable for alarm in broken}
         alarms = [*broken, *(alarm for alarm in found.alarms if alarm.variable not in told)]
         new = [alarm for alarm in alarms if alarm.subject not in self._before]

@@ -18,7 +18,7 @@ import numpy as np
 from dask_exa.apps.speed import copy_speed, gemm_speed, gemm_speed_with
 from dask_exa.report.summary import installed_versions, required_distributions
 
-EXTRAS = ("gpu", "mpi", "hpc", "radio", "torch", "sbi", "ml")
+EXTRAS = ("gpu", "mpi", "hpc", "radio", "torch", "sbi", "ml", "deisa", "dashboard")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 # OpenBLAS has kernels for these; what it takes for an unknown CPU is often an older one.
@@ -32,13 +32,13 @@ _OLDER = {
 }
 
 
-def examine(cluster: str | None = None) -> dict[str, Any]:
+def examine(cluster: Any = None) -> dict[str, Any]:
     """Return all findings.
 
     Parameters
     ----------
-    cluster : str, optional
-        Address of a Dask scheduler whose workers are to be listed.
+    cluster : str, path-like, Dask cluster or SlurmJobs, optional
+        Whose workers are to be listed; see `dask_exa.apps.cluster.connect`.
 
     Returns
     -------
@@ -217,10 +217,10 @@ def _gpus() -> list[str]:
     return [line.strip() for line in (found.stdout or found.stderr).splitlines() if line.strip()]
 
 
-def _workers(address: str) -> dict[str, Any]:
+def _workers(cluster: Any) -> dict[str, Any]:
     from dask_exa.apps.cluster import connect
 
-    with connect(address) as client:
+    with connect(cluster) as client:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         return {
             name: {

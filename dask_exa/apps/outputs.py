@@ -95,10 +95,19 @@ def load_checkpoint(session: Session, out: Path) -> None:
                 model.early.append((place, early[name].isel({SAMPLE_DIM: i})))
 
 
-def is_unfinished(out: Path) -> bool:
-    """Whether a folder has the checkpoint of a run that was stopped."""
+def check_finished(out: Path) -> None:
+    """Refuse a folder that has the checkpoint of a run that was stopped.
+
+    Raises
+    ------
+    FileExistsError
+    """
     folder = _found(out / CHECKPOINT)
-    return folder is not None and not zarr.open_group(folder, mode="r").attrs["finished"]
+    if folder is not None and not zarr.open_group(folder, mode="r").attrs["finished"]:
+        raise FileExistsError(
+            f"out={str(out)!r} has the checkpoint of a run that was stopped; pass --resume to go "
+            "on with it, or another out."
+        )
 
 
 def save_results(session: Session, result: RunResult, out: Path) -> None:
@@ -106,8 +115,13 @@ def save_results(session: Session, result: RunResult, out: Path) -> None:
     with Replacing(out / BASIS) as folder:
         zarr.open_group(folder, mode="w", zarr_format=3)
         for name, model in session.models.items():
-            if model.is_ready:
+            if model.is_ready and session.kept:
                 _publish(model.basis(session.kept[0][1][name]), folder, name)
+    write_report(result, out)
+
+
+def write_report(result: RunResult, out: Path) -> None:
+    """Write the summary and the report."""
     write_summary(result, out / SUMMARY)
     Report(result).save(out / REPORT)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dask
@@ -12,10 +13,15 @@ import xarray as xr
 from sklearn.base import clone
 
 from dask_exa.anomaly.alarm import Alarm
-from dask_exa.apps.detection import Watcher
+from dask_exa.apps.detection import NOTHING, Watcher
 from dask_exa.apps.errors import Comparison, compare, compared
 from dask_exa.apps.model import SAMPLE_DIM, FieldModel
+from dask_exa.compose._steps import unchanged_on_error
 from dask_exa.inputs import Stream
+from dask_exa.inputs.learners import Learner
+from dask_exa.inputs.residence import is_intact, losses
+from dask_exa.inputs.showing import Showing
+from dask_exa.inputs.step_log import LEARNT, describe, logged
 from dask_exa.inputs.step_loop import StepLoop
 from dask_exa.inputs.windows import copied
 from dask_exa.report import FieldResult, Picture
@@ -50,27 +56,54 @@ class Session:
         Has all alarms.
     new_alarms : list of Alarm
         Of the last step, about what was in order in the step before it.
+    finding : Finding
+        Of the last step, with all of its alarms.
+    is_learnt : bool
+        Whether all variables of the last step were learnt.
     stride : int
         Distance in positions of the steps kept.
     is_lent : bool
         Whether steps are views of the buffers of a simulation, which waits for them; what is kept
         is then copied, on the workers.
+    learns_failed : bool
+        Whether a variable is learnt in a step where one of its checks fails; not in the step that
+        ends a run, as a resumption would begin with what is wrong in it.
+    faults : list of str
+        Steps that were left out, and why.
     """
 
     def __init__(self, variables: Any, estimator: Any, detector: Any = None) -> None:
-        self.watcher = Watcher(detector)
+        self._made_of = (tuple(variables), estimator, detector)
+        self.watcher = Watcher(None if detector is None else clone(detector))
         self.models = {name: FieldModel(name, _prepared(estimator)) for name in variables}
         names = [f"seconds_{name}" for name in SECONDS] + [f"bytes_{name}" for name in BYTES]
         self.history: dict[str, list[Any]] = {name: [] for name in (*_PER_STEP, *names)}
         self.kept: list[tuple[int, xr.Dataset]] = []
         self.new_alarms: list[Alarm] = []
+        self.finding, self.is_learnt = NOTHING, False
         self.stride = 1
         self.is_lent = False
+        self.learns_failed = True
+        self.faults: list[str] = []
+
+    def anew(self) -> Session:
+        """Return a session that has learnt nothing yet."""
+        return Session(*self._made_of)
 
     @property
     def n_steps(self) -> int:
         """Number of steps seen."""
         return len(self.history["timestep"])
+
+    @property
+    def learners(self) -> list[Learner]:
+        """What the live page gets to know of the models."""
+        models = {name: model.estimator for name, model in self.models.items()}
+        forms = {True: "fields", False: "rows"}
+        return [
+            Learner(name, model, forms[hasattr(model, "sample_dims")], (name,))
+            for name, model in models.items()
+        ]
 
     @property
     def time_units(self) -> str:
@@ -83,7 +116,8 @@ class Session:
         Parameters
         ----------
         step : xarray.Dataset
-            Lazy variables are read once, into the memory of whoever works on them.
+            Lazy variables are read once, into the memory of whoever works on them. Variables that
+            come at every second step only are learnt at these.
         seconds_read : float
             What it has taken so far to get the step.
         """
@@ -92,12 +126,16 @@ class Session:
             step = copied(step)
         elif dask.is_dask_collection(step):
             step = step.persist()
-        sums = _computed({name: compare(step[name]) for name in self.models})
+        sums = _computed({name: compare(step[name]) for name in self.models if name in step})
         broken = [_alarm(step, name, compared(found)) for name, found in sums.items()]
         sound = {n: self.models[n] for n, alarm in zip(sums, broken, strict=True) if not alarm}
         seconds_read += clock.lap()
         alarms, found = self.watcher.look(step, [alarm for alarm in broken if alarm])
-        self.new_alarms = alarms.new
+        self.new_alarms, self.finding = alarms.new, found._replace(alarms=alarms.all)
+        if not self.learns_failed:
+            failed = {alarm.variable for alarm in alarms.all if alarm.p_value is None}
+            sound = {name: model for name, model in sound.items() if name not in failed}
+        self.is_learnt = len(sound) == len(sums)
         seconds_detect = clock.lap()
         looked = {name: model.look(step[name]) for name, model in sound.items()}
         seconds_look = clock.lap()
@@ -117,6 +155,30 @@ class Session:
             "detect": seconds_detect,
         }
         self._write_history(step, seconds, score=found.score, limit=found.limit)
+
+    @contextlib.contextmanager
+    def without_lost(self, step: xr.Dataset) -> Iterator[None]:
+        """Leave a step out of which something is lost with a worker while it is absorbed.
+
+        Raises
+        ------
+        Exception
+            The error about it, when a part of what was learnt was lost, too.
+        """
+        early = {name: model.early for name, model in self.models.items()}
+        learners = [model.estimator for model in self.models.values()]
+        detector = self.watcher.detector
+        try:
+            with unchanged_on_error(learners if detector is None else [*learners, detector]):
+                yield
+        except losses() as error:
+            if not is_intact(learners):
+                raise
+            for name, model in self.models.items():
+                model.early = early[name]
+            self.new_alarms = []
+            reason = f"{type(error).__name__}: {error}"
+            self.faults.append(f"step {int(step.timestep)} was lost with a worker ({reason})")
 
     def results(self) -> dict[str, FieldResult]:
         """Return what was learnt of every variable, with errors and pictures of the steps kept."""
@@ -163,7 +225,7 @@ class Session:
             "timestep": int(step.timestep),
             "time": float(step.time),
             **detected,
-            "bytes_data": sum(step[name].nbytes for name in self.models),
+            "bytes_data": sum(step[name].nbytes for name in self.models if name in step),
             "bytes_state": sum(model.state_bytes for model in self.models.values()),
             **{f"seconds_{name}": value for name, value in seconds.items()},
         }
@@ -172,6 +234,8 @@ class Session:
 
     def _keep(self, step: xr.Dataset) -> None:
         """Keep the step; where there are too many, every second of the spread ones goes."""
+        if any(name not in step for name in self.models):
+            return
         room = int(min(MAX_KEPT, max(N_PICTURES, MAX_KEPT_BYTES // max(step.nbytes, 1))))
         position = self.n_steps
         kept = [pair for pair in self.kept if pair[0] % self.stride == 0]
@@ -188,7 +252,9 @@ def follow(
     n_steps: int | None = None,
     place: Callable[[xr.Dataset], xr.Dataset] | None = None,
     after_step: Callable[[Session], Any] | None = None,
+    log: Any = None,
     stop_on_alarm: bool = False,
+    on_fault: str = "abort",
 ) -> str:
     """Learn the steps of a stream that a session has not seen, until the end or a signal.
 
@@ -201,8 +267,13 @@ def follow(
     place : callable, optional
         Where a step's arrays go before it is learnt, such as to workers.
     after_step : callable, optional
+    log : path-like, optional
+        Gets a line of JSON for every step, see `dask_exa.inputs.replay`.
     stop_on_alarm : bool, default=False
         Whether the next alarm about something new ends the run, after its step was seen.
+    on_fault : {"skip", "abort"}, default="abort"
+        Whether a step of which something was lost with a worker is left out, or raises. It always
+        raises where a part of what was learnt was lost.
 
     Returns
     -------
@@ -211,16 +282,29 @@ def follow(
         reason, which an alarm is too), or nothing.
     """
     session.is_lent = stream.is_live
+    session.learns_failed = not stop_on_alarm
+    is_safe, page = on_fault == "skip", Showing(stream, session.learners)
     after = session.history["timestep"][-1] if session.n_steps else None
-    with StepLoop(stream, start=session.n_steps, n_steps=n_steps, after=after) as loop:
+    with (
+        logged(stream, log, after),
+        StepLoop(stream, start=session.n_steps, n_steps=n_steps, after=after) as loop,
+    ):
         for step in loop:
-            session.absorb(step if place is None else place(step), loop.seconds_read)
+            about, n_before = describe(step), session.n_steps
+            with session.without_lost(step) if is_safe else contextlib.nullcontext():
+                session.absorb(step if place is None else place(step), loop.seconds_read)
+            if session.n_steps > n_before:
+                page.note(about["timestep"], [("detector", session.finding)])
+                page.show(step, is_learnt=session.is_learnt)
             del step  # a running simulation waits for its buffer
+            if stream.log is not None:
+                stream.log.write(about, LEARNT if session.n_steps > n_before else "lost")
             if after_step is not None:
                 after_step(session)
             if stop_on_alarm and session.new_alarms:
                 alarm = session.new_alarms[0]
                 stream.stop(f"stopped at the alarm of step {alarm.step}: {alarm.reason}")
+        page.tell()
         return loop.ended_by if loop.ended_by in ("signal", "stop") else ""
 
 

@@ -30,7 +30,7 @@ def watch(
     n_steps: int | None = None,
     checkpoint_every: int = 32,
     resume: bool = False,
-    cluster: str | None = None,
+    cluster: Any = None,
     detect: bool = False,
     false_alarm_rate: float = FALSE_ALARM_RATE,
     dt: float | None = None,
@@ -58,9 +58,9 @@ def watch(
     checkpoint_every : int, default=32
     resume : bool, default=False
         Go on from the checkpoint in `out`, with the same results as without the stop.
-    cluster : str, optional
-        Address of a Dask scheduler. Fields are then split over its workers, each of which keeps
-        its part of the basis.
+    cluster : str, path-like, Dask cluster or SlurmJobs, optional
+        See `dask_exa.apps.cluster.connect`. Fields are then split over its workers, each of which
+        keeps its part of the basis.
     detect : bool, default=False
         Look for anomalies too, see `dask_exa.anomaly.FieldDetector`.
     false_alarm_rate : float, default=0.001
@@ -81,11 +81,8 @@ def watch(
         When `out` has the checkpoint of a stopped run and `resume` is False.
     """
     out = folder(out)
-    if not resume and outputs.is_unfinished(out):
-        raise FileExistsError(
-            f"out={str(out)!r} has the checkpoint of a run that was stopped; pass --resume to go "
-            "on with it, or another out."
-        )
+    if not resume:
+        outputs.check_finished(out)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connect(cluster)) if cluster else None
         chunks = None

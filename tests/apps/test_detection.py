@@ -132,13 +132,18 @@ def test_watch_detects_prints_and_draws(faulty_run, tmp_path):
 
 
 def test_watch_stops_on_an_alarm(faulty_run, tmp_path):
-    found = call("watch", faulty_run, "--detect", "--stop-on-alarm", "--out", tmp_path)
+    options = ("--detect", "--stop-on-alarm", "--components", 2)
+    found = call("watch", faulty_run, *options, "--out", tmp_path)
     assert found.exit_code == 0
     assert "stopped at the alarm of step 5: density must be positive" in found.stdout
     summary = summary_of(tmp_path)
     assert summary["steps"]["seen"] == 6
     assert summary["stopped"].startswith("stopped at the alarm of step 5")
     assert not summary["interrupted"]
+    coefficients = xr.open_zarr(tmp_path / "coefficients.zarr", chunks=None)
+    is_learnt = coefficients.notnull().all("component")
+    assert is_learnt.density.values.tolist() == [True] * 5 + [False]  # what is wrong is not learnt
+    assert is_learnt.potential.all()
 
 
 def test_resumed_run_raises_the_same_alarms(faulty_run, tmp_path):

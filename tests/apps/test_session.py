@@ -1,7 +1,10 @@
 """What a session learns, remembers and keeps, step by step."""
 
+import concurrent.futures
+import itertools
 import os
 import signal
+import threading
 
 import dask
 import numpy as np
@@ -10,6 +13,7 @@ import xarray as xr
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import IncrementalPCA as SklearnPCA
 
+from dask_exa.anomaly.field_detector import Finding
 from dask_exa.apps.cluster import Scatter, column_chunks, connect
 from dask_exa.apps.errors import compare, compared
 from dask_exa.apps.session import MAX_KEPT, Session, follow
@@ -254,6 +258,87 @@ def test_steps_kept_of_a_simulation_that_lends_them_are_copies():
     for name, result in whole.results().items():
         assert lent.results()[name].error_at_the_end == result.error_at_the_end
         np.testing.assert_array_equal(lent.models[name].coefficients, result.coefficients)
+
+
+def test_variable_that_comes_at_every_second_step_is_learnt_there():
+    steps = make_steps(20, rank=4)
+    rare = [step if i % 2 == 0 else step.drop_vars("potential") for i, step in enumerate(steps)]
+    session = learn(rare, IncrementalPCA(3))
+    density, potential = session.models["density"], session.models["potential"]
+    alone = IncrementalPCA(3)
+    for row in matrix(steps[::2], "potential"):
+        alone.partial_fit(row[None])
+    np.testing.assert_allclose(potential.estimator.singular_values_, alone.singular_values_)
+    assert density.estimator.n_samples_seen_ == 20
+    assert np.isnan(potential.coefficients[1::2]).all()
+    assert np.isfinite(potential.coefficients[::2]).all()
+    assert session.history["bytes_data"] == [2 * 48 * 8, 48 * 8] * 10
+    assert all(position % 2 == 0 for position, _ in session.kept)
+    assert set(session.results()["potential"].error_at_the_end) <= set(range(10, 30, 2))
+
+
+class Losing(BaseEstimator):
+    """A detector that loses something with a worker at one step, after it has changed."""
+
+    def __init__(self, at=None):
+        self.at = at
+
+    def observe(self, step):
+        self.n_seen_ = getattr(self, "n_seen_", 0) + 1
+        if int(step.timestep) == self.at:
+            raise concurrent.futures.CancelledError("gone")
+        return Finding([], 0.0, 1.0)
+
+
+@pytest.mark.parametrize("lose_in", ["detector", "learning"])
+def test_step_that_is_lost_with_a_worker_is_left_out(monkeypatch, lose_in):
+    steps = make_steps(12, rank=8)
+    session = Session(steps[0].data_vars, IncrementalPCA(3), Losing(16))
+    if lose_in == "learning":  # the density has learnt the step by then
+        session.watcher.detector.at = None
+        learn_potential = session.models["potential"].learn
+
+        def lose(field):
+            if int(field.timestep) == 16:
+                raise concurrent.futures.CancelledError("gone")
+            learn_potential(field)
+
+        monkeypatch.setattr(session.models["potential"], "learn", lose)
+    assert not follow(stream_of(steps), session, on_fault="skip")
+    assert session.faults == ["step 16 was lost with a worker (CancelledError: gone)"]
+    others = [step for step in steps if int(step.timestep) != 16]
+    expected = learn(others, IncrementalPCA(3))
+    assert session.history["timestep"] == expected.history["timestep"]
+    assert session.watcher.detector.n_seen_ == 11
+    for name, model in session.models.items():
+        np.testing.assert_array_equal(model.coefficients, expected.models[name].coefficients)
+        np.testing.assert_array_equal(model.errors, expected.models[name].errors)
+    again = Session(steps[0].data_vars, IncrementalPCA(3), Losing(16))
+    with pytest.raises(concurrent.futures.CancelledError):
+        follow(stream_of(steps), again)
+
+
+def test_signal_stops_a_running_simulation_while_its_next_step_is_awaited():
+    told = threading.Event()
+
+    class Running(LentStream):
+        def stop(self, reason=""):
+            super().stop(reason)
+            told.set()
+
+    def no_more():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert told.wait(10)  # though the simulation has not come to its next step
+        yield from ()
+
+    steps = make_steps(4, rank=2)
+    stream = Running(steps)
+    read = stream._read
+    stream._read = lambda start: itertools.chain(read(start), no_more())
+    session = Session(steps[0].data_vars, IncrementalPCA(2))
+    assert follow(stream, session) == "signal"
+    assert session.n_steps == 4
+    assert stream.stop_reason == "analytics was interrupted"
 
 
 def test_second_signal_stops_at_once():
