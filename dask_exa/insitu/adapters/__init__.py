@@ -1,0 +1,1 @@
+"""Other couplings: what to call from their simulations, and their streams as streams of ours."""
