@@ -49,6 +49,9 @@ PAGES = [
     "README.md",
     "docs/anomaly-detection.md",
     "docs/clustering-and-pipelines.md",
+    "docs/in-situ.md",
+    "docs/in-situ-launching.md",
+    "docs/in-situ-live-page.md",
     "docs/interoperability.md",
 ]
 
