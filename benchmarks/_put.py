@@ -66,6 +66,7 @@ def run(mode: str, repeats: int) -> tuple[Any, list[tuple[str, list[int]]]]:
             (name,) = step.data_vars
             where = step[name].data.map_blocks(address, dtype=np.int64, chunks=(1, 1))
             seen.append((name, where.compute().ravel().tolist()))
+            del step, where  # the ranks wait for their buffers
         stream.close()
         found = job.result()
     receiver.join(30)
