@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dask_exa.apps.speed import copy_speed, gemm_speed, gemm_speed_with
+from dask_exa.inputs.interrupt import handlers_kept
 from dask_exa.report.summary import installed_versions, required_distributions
 
 EXTRAS = ("gpu", "mpi", "hpc", "radio", "torch", "sbi", "ml", "deisa", "dashboard")
@@ -199,7 +200,8 @@ def _importable(name: str, imports: dict[str, str]) -> str:
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
     try:
-        importlib.import_module(imports.get(name.lower(), name.replace("-", "_")))
+        with handlers_kept():
+            importlib.import_module(imports.get(name.lower(), name.replace("-", "_")))
     except Exception as error:  # whatever a broken installation raises is what we want to know
         return f"{version}, but cannot be imported: {error}"
     return version

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import dask
 
 from dask_exa._parameters import check_count, check_positive
+from dask_exa.inputs.interrupt import handlers_kept
 
 SMALL_JOB = {"cores": 1, "memory": "2 GB"}
 """Of a job, where neither arguments nor Dask's configuration say more."""
@@ -132,17 +132,13 @@ def _configured(name: str) -> Any:
 
 
 def _import_jobqueue() -> Any:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        import dask_jobqueue
+        with handlers_kept():
+            import dask_jobqueue
     except ImportError as error:
         raise ImportError(
             "jobs of SLURM need dask-jobqueue: pip install 'dask-exa[hpc]'"
         ) from error
-    # its import makes Ctrl-C end the process at once
-    for number, handler in before.items():
-        if signal.getsignal(number) is not handler:
-            signal.signal(number, handler)
     return dask_jobqueue
 
 
