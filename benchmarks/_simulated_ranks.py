@@ -146,7 +146,6 @@ async def _open(scheduler: str, n_ranks: int, nodes: list[Node]) -> str:
         )
         answer = await remote.exa_open(
             name=NAME,
-            layouts=pickle.dumps(layouts),
             about=pickle.dumps({"layouts": layouts, "coords": {}}),
             workers=[node.address for node in nodes for _ in node.ranks],
             depth=DEPTH,

@@ -174,7 +174,6 @@ def _open(
             answer = worker.ask(
                 "exa_open",
                 name=terms.name,
-                layouts=pickle.dumps(layouts),
                 about=pickle.dumps({"layouts": layouts, "coords": coords}),
                 workers=[found.address for found in everybody],
                 depth=terms.depth,

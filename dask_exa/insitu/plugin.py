@@ -68,15 +68,20 @@ class Running:
         What the bridge tells analytics: layouts and coordinates, pickled.
     depth : int
         Steps that may wait on a rank.
+    time_units : str
     """
 
     def __init__(
-        self, stream_id: str, state: StreamState, workers: list[str], about: bytes, depth: int
+        self,
+        stream_id: str,
+        state: StreamState,
+        workers: list[str],
+        about: bytes,
+        depth: int,
+        time_units: str,
     ) -> None:
         self.stream_id, self.state, self.workers = stream_id, state, workers
-        self.about, self.depth = about, depth
-        _, _, attrs = pickle.loads(about)["coords"].get("time", ((), None, {}))
-        self.time_units = str(attrs.get("units", ""))
+        self.about, self.depth, self.time_units = about, depth, time_units
         self.log = Log()
 
     @property
@@ -139,7 +144,6 @@ class InsituPlugin(SchedulerPlugin):
     def open(
         self,
         name: str,
-        layouts: bytes,
         about: bytes,
         workers: list[str],
         depth: int,
@@ -154,9 +158,12 @@ class InsituPlugin(SchedulerPlugin):
             return {"error": f"the workers of ranks {missing} are not known to the scheduler."}
         self._n_opened[name] = self._n_opened.get(name, 0) + 1
         stream_id = name if self._n_opened[name] == 1 else f"{name}.{self._n_opened[name]}"
-        parts: dict[str, ArrayLayout] = pickle.loads(layouts)
-        state = StreamState(name, parts, len(workers), timeout=timeout, time_to_live=time_to_live)
-        running = Running(stream_id, state, workers, about, depth)
+        told = pickle.loads(about)
+        layouts: dict[str, ArrayLayout] = told["layouts"]
+        state = StreamState(name, layouts, len(workers), timeout=timeout, time_to_live=time_to_live)
+        _, _, time_attrs = told["coords"].get("time", ((), None, {}))
+        time_units = str(time_attrs.get("units", ""))
+        running = Running(stream_id, state, workers, about, depth, time_units)
         self.streams[name] = self._by_id[stream_id] = running
         for rank, worker in enumerate(workers):
             self._seats.setdefault(worker, []).append((stream_id, rank))
@@ -238,9 +245,11 @@ class InsituPlugin(SchedulerPlugin):
             if stream in self._by_id:
                 self._handle(self._by_id[stream], put)
 
-    def _finish(self, stream: str, client: str) -> None:
+    def _finish(self, stream: str, name: str, client: str) -> None:
+        """Let a reader go; it waits for the answer, as what a closing client sends may be lost."""
         if stream in self._by_id:
             self._handle(self._by_id[stream], events.Detached(client))
+        self.scheduler.log_event(topic(name), {"what": "finished", "id": stream})
 
     def _show(self, stream: str, client: str, shown: bytes) -> None:
         if stream in self._by_id:

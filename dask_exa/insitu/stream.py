@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pickle
 import queue
@@ -16,6 +17,7 @@ from distributed import Future
 
 from dask_exa import inputs
 from dask_exa._parameters import check_choice, check_positive
+from dask_exa.inputs.learning import ON_FAULT
 from dask_exa.insitu import plugin
 from dask_exa.insitu._dashboard import page_url
 from dask_exa.insitu._layout import ArrayLayout
@@ -31,7 +33,6 @@ from dask_exa.reduction._graph import array_of_layer
 
 logger = logging.getLogger(__name__)
 
-ON_FAULT = ("skip", "abort")
 PAUSE = 0.25
 """Seconds from a field that is shown to the next one of its variable."""
 
@@ -237,9 +238,23 @@ class Stream(inputs.Stream):
         """Let the ranks go: nothing on their workers is needed any more."""
         if not self._has_finished:
             self._has_finished = True
-            self._send("exa-finish")
-            if self._is_in_touch():
+            self._send("exa-finish", name=self.name)
+            with contextlib.suppress(SchedulerLostError):  # which has let all go, then
+                self._wait_until_finished()
                 self.client.unsubscribe_topic(plugin.topic(self.name))
+
+    def _wait_until_finished(self) -> None:
+        """Wait until the plugin has heard it: what a client sends as it closes may be lost."""
+        deadline = time.monotonic() + self.timeout
+        while news := self._next_news(deadline):
+            if news["what"] == "finished" and news["id"] == self._id:
+                return
+        logger.warning(
+            "stream %r: the scheduler has not answered within timeout=%g s; it lets the ranks go "
+            "when it hears that analytics is gone.",
+            self.name,
+            self.timeout,
+        )
 
     def close(self) -> None:
         """Let the ranks go, and close the stream; a second time does nothing."""

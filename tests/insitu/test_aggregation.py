@@ -73,7 +73,6 @@ class Nodes:
         self.stream = self.workers[0].ask(
             "exa_open",
             name=name,
-            layouts=pickle.dumps(layouts),
             about=pickle.dumps({"layouts": layouts, "coords": {}}),
             workers=[home[rank].address for rank in range(3)],
             depth=2,

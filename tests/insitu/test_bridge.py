@@ -338,6 +338,24 @@ def test_a_reader_that_comes_late_leaves_and_comes_back(lab, name):
     assert f"exa-{name}" not in clients
 
 
+def test_close_waits_until_the_scheduler_has_heard_it(lab, name, monkeypatch):
+    heard, handlers = [], lab.cluster.scheduler.stream_handlers
+
+    def simulate(comm):
+        with Bridge(lab.cluster, comm, {"density": rows(comm)}, stream=name) as bridge:
+            bridge.put(0, density=np.ones((2, 3)))
+
+    simulation = Simulation(2, simulate)
+    with Stream(lab, name, timeout=20) as stream:
+        finish = handlers["exa-finish"]
+        monkeypatch.setitem(
+            handlers, "exa-finish", lambda **told: (heard.append(told), finish(**told))
+        )
+        assert [int(step.timestep) for step in stream] == [0]
+    assert heard == [{"stream": name, "name": name, "client": lab.id}]
+    simulation.join()
+
+
 def test_buffers_that_are_never_put_are_not_kept(lab, name):
     with Bridge(
         lab.cluster,
