@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
+
+from dask_exa.apps.launching import find_mpiexec
 
 N_RANKS = 4
 SCRIPTS = Path(__file__).parent / "_ranks"
@@ -32,8 +33,7 @@ class Job:
     """
 
     def __init__(self, script: str, *arguments: Any, n_ranks: int = N_RANKS) -> None:
-        here = Path(sys.executable).with_name("mpiexec")
-        mpiexec = str(here) if here.exists() else shutil.which("mpiexec")
+        mpiexec = find_mpiexec()
         if mpiexec is None:
             raise RuntimeError("no mpiexec is installed; pip install mpich brings one.")
         command = [mpiexec, "-n", str(n_ranks), sys.executable, str(SCRIPTS / script)]

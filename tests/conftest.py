@@ -14,6 +14,8 @@ import dask
 import hypothesis
 import pytest
 
+from dask_exa.apps.launching import find_mpiexec
+
 # The first call of a Numba kernel compiles it, which is not a test that has become slow.
 hypothesis.settings.register_profile("dask_exa", deadline=None)
 hypothesis.settings.load_profile("dask_exa")
@@ -52,13 +54,6 @@ def client():
         yield session_client
 
 
-@functools.cache
-def _find_mpiexec():
-    """Return the path of mpiexec, or None: the one that pip installs beside Python goes first."""
-    beside = shutil.which("mpiexec", path=Path(sys.executable).parent)
-    return beside or shutil.which("mpiexec")
-
-
 @pytest.fixture(scope="session")
 def mpiexec():
     """Function that runs Python on MPI ranks, from the root of the repository.
@@ -68,7 +63,7 @@ def mpiexec():
     """
 
     def command(n_ranks, *arguments):
-        return [_find_mpiexec(), "-n", str(n_ranks), sys.executable, *map(str, arguments)]
+        return [find_mpiexec(), "-n", str(n_ranks), sys.executable, *map(str, arguments)]
 
     def run(n_ranks, *arguments, timeout=60):
         done = subprocess.run(
@@ -133,7 +128,7 @@ def _missing(mark):
     if mark == "mpi":
         if importlib.util.find_spec("mpi4py") is None:
             return "needs mpi4py: pip install 'dask-exa[mpi]'"
-        if _find_mpiexec() is None:
+        if find_mpiexec() is None:
             return "needs mpiexec beside Python or on the PATH: pip install mpich"
     if mark == "slurm" and os.geteuid() != 0:
         return "needs root, to start a SLURM on this machine"

@@ -11,13 +11,13 @@ from mpi4py import MPI
 from dask_exa.datasets import Tokam2D
 from dask_exa.insitu import Bridge
 
-PLASMA = {"shape": (256, 256), "length": 256.0, "rk4_steps_per_frame": 16}
+PLASMA = {"shape": (256, 256), "length": 256.0}
 N_WARM = 3
 
 
-def main(scheduler, n_frames, rank_cores, worker_cores):
+def main(scheduler, n_frames, n_rk4_steps, rank_cores, worker_cores):
     comm = MPI.COMM_WORLD
-    simulation = Tokam2D.sol(**PLASMA, comm=comm)
+    simulation = Tokam2D.sol(**PLASMA, rk4_steps_per_frame=n_rk4_steps, comm=comm)
     os.sched_setaffinity(0, worker_cores)  # of the threads that a bridge starts, too
     with contextlib.ExitStack() as stack:
         bridge = None
@@ -42,4 +42,4 @@ def main(scheduler, n_frames, rank_cores, worker_cores):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4]))
+    main(sys.argv[1], *map(json.loads, sys.argv[2:]))

@@ -69,9 +69,14 @@ def rank_command(
     return [*start, program, *arguments]
 
 
-def _mpiexec(n_ranks: int) -> list[str]:
+def find_mpiexec() -> str | None:
+    """Return the path of mpiexec: the one that pip installs beside this Python goes first."""
     beside = os.pathsep.join([str(Path(sys.executable).parent), sysconfig.get_path("scripts")])
-    found = shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
+    return shutil.which("mpiexec", path=beside) or shutil.which("mpiexec")
+
+
+def _mpiexec(n_ranks: int) -> list[str]:
+    found = find_mpiexec()
     if found is None:
         raise FileNotFoundError(
             "there is no mpiexec beside this Python or on the PATH; run pip install "

@@ -43,6 +43,8 @@ class FieldModel:
     early : list of (int, xarray.DataArray)
         Position and field of the steps that wait for a basis, no more than `MAX_EARLY` or
         ``n_components`` of them: a variable that stays constant waits for ever.
+    is_labelled : bool
+        Whether the estimator gets labelled fields.
     """
 
     def __init__(self, name: str, estimator: Any) -> None:
@@ -50,7 +52,7 @@ class FieldModel:
         self.coefficients = np.empty((0, 0))
         self.errors: list[float] = []
         self.early: list[tuple[int, xr.DataArray]] = []
-        self._is_labelled = "sample_dims" in estimator.get_params()
+        self.is_labelled = "sample_dims" in estimator.get_params()
         self._units: xr.DataArray | None = None
 
     @property
@@ -80,7 +82,7 @@ class FieldModel:
         batch = [field]
         n_early = max(MAX_EARLY, _first_batch(self.estimator))
         self.early = [*self.early, (len(self.errors), field)][-n_early:]
-        if not self._is_labelled and not self.is_ready:
+        if not self.is_labelled and not self.is_ready:
             batch = [early for _, early in self.early]
             if len(batch) < _first_batch(self.estimator):
                 return
@@ -178,13 +180,13 @@ class FieldModel:
             self.coefficients[: len(before), : before.shape[1]] = before
 
     def _samples(self, fields: list[xr.DataArray]) -> Any:
-        if self._is_labelled:
+        if self.is_labelled:
             return fields[0]
         rows = [np.asarray(f).reshape(f.sizes.get(SAMPLE_DIM, 1), -1) for f in fields]
         return np.concatenate(rows)
 
     def _fields(self, coefficients: Any, template: xr.DataArray) -> xr.DataArray:
-        if self._is_labelled:
+        if self.is_labelled:
             labelled = xr.DataArray(coefficients, dims=(SAMPLE_DIM, "component"))
             return self.estimator.inverse_transform(labelled)
         fields = self.estimator.inverse_transform(np.asarray(coefficients))

@@ -98,11 +98,9 @@ class Session:
     @property
     def learners(self) -> list[Learner]:
         """What the live page gets to know of the models."""
-        models = {name: model.estimator for name, model in self.models.items()}
-        forms = {True: "fields", False: "rows"}
         return [
-            Learner(name, model, forms[hasattr(model, "sample_dims")], (name,))
-            for name, model in models.items()
+            Learner(name, model.estimator, "fields" if model.is_labelled else "rows", (name,))
+            for name, model in self.models.items()
         ]
 
     @property

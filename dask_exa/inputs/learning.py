@@ -21,7 +21,7 @@ from dask_exa.inputs.progress import StepProgress
 from dask_exa.inputs.residence import bring_home, is_intact, losses
 from dask_exa.inputs.run_store import Run, load_run, save_run
 from dask_exa.inputs.showing import Showing
-from dask_exa.inputs.step_log import LEARNT, StepLog, describe
+from dask_exa.inputs.step_log import LEARNT, describe, logged
 from dask_exa.inputs.step_loop import StepLoop
 from dask_exa.inputs.windows import copied
 
@@ -61,7 +61,8 @@ def learn(stream: Any, learners: Sequence[Learner], settings: Settings) -> Run:
     with StepProgress(Path(stream.name).name, total, is_shown=settings.progress) as line:
         learning = _Learning(stream, learners, settings, line)
         line.note(f"live page: {stream.live_page}" if stream.live_page else "")
-        with learning.logged(), learning.saved_on_error():
+        log = logged(stream, settings.log, after=learning.run.last)
+        with log, learning.saved_on_error():
             learning.go_through()
         learning.showing.tell()
     stream.finish()
@@ -117,20 +118,6 @@ class _Learning:
                     del step  # a running simulation waits for its buffer
                 with self._recovered(loop):
                     is_done = self._end(loop)
-
-    @contextlib.contextmanager
-    def logged(self) -> Iterator[None]:
-        """Open the log, where one is asked for."""
-        self.log: StepLog | None = None
-        if self.settings.log is None:
-            yield
-            return
-        with StepLog(self.settings.log, after=self.run.last) as self.log:
-            self.stream.log = self.log
-            try:
-                yield
-            finally:
-                self.stream.log = None
 
     @contextlib.contextmanager
     def saved_on_error(self) -> Iterator[None]:
@@ -295,8 +282,8 @@ class _Learning:
         self._write(about, state, reason)
 
     def _write(self, about: dict[str, Any], state: str, reason: str = "") -> None:
-        if self.log is not None:
-            self.log.write(about, state, reason)
+        if self.stream.log is not None:
+            self.stream.log.write(about, state, reason)
 
     def _save(self) -> None:
         if self.path is not None:

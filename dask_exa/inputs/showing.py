@@ -15,6 +15,7 @@ import xarray as xr
 from sklearn.exceptions import NotFittedError
 
 from dask_exa._array import to_host
+from dask_exa._planes import plane_indexers
 from dask_exa._state import NotEnoughSamplesError
 from dask_exa.inputs.learners import Learner
 
@@ -139,12 +140,7 @@ def plane(field: xr.DataArray) -> xr.DataArray:
     >>> plane(xr.DataArray(np.zeros((300, 5, 128)), dims=("z", "y", "x"))).shape
     (100, 128)
     """
-    longest = sorted(field.dims, key=lambda dim: field.sizes[dim], reverse=True)[:2]
-    cut: dict[Any, Any] = {
-        dim: slice(None, None, -(-size // MAX_POINTS)) if dim in longest else size // 2
-        for dim, size in field.sizes.items()
-    }
-    return field.isel(cut)
+    return field.isel(plane_indexers(field, MAX_POINTS))
 
 
 def _known(value: Any) -> float | None:

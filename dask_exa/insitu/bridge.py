@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from dask_exa._parameters import check_choice, check_count, check_positive
+from dask_exa.inputs.learning import ON_FAULT
 from dask_exa.insitu._gate import Gate
 from dask_exa.insitu._layout import Chunk
 from dask_exa.insitu._mailbox import Mailbox
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 WHEN_FULL = ("block", "drop", "sample")
 MODES = ("snapshot", "handover")
-ON_FAULT = ("skip", "abort")
 
 
 class Bridge:

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dask_exa.inputs.showing import MAX_POINTS
 from dask_exa.insitu._events import Step
 
 MAX_KEPT = 512
-MAX_POINTS = 128
-"""Of a field that is shown, along each axis."""
 
 
 class StepRecord(NamedTuple):

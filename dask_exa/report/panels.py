@@ -11,6 +11,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.ticker import MaxNLocator
 
+from dask_exa._planes import plane_indexers
+
 MAX_PIXELS = 400
 """Along one side of a picture."""
 
@@ -83,17 +85,13 @@ def plane(
     >>> dict(part.sizes), note
     ({'y': 400, 'x': 8}, 'Shown: the plane z = 1.')
     """
-    dims = [dim for dim in field.dims if dim not in keep]
-    longest = sorted(dims, key=lambda dim: field.sizes[dim], reverse=True)[:2]
-    middle = {str(dim): field.sizes[dim] // 2 for dim in dims}
-    cut = {dim: {**middle, **through}[str(dim)] for dim in dims if dim not in longest}
-    steps = {dim: -(-field.sizes[dim] // MAX_PIXELS) for dim in longest}
+    indexers = plane_indexers(field, MAX_PIXELS, keep=keep, through=through)
+    cut = {dim: at for dim, at in indexers.items() if not isinstance(at, slice)}
     note = ""
     if cut:
         shown = ", ".join(f"{dim} = {_place(field, dim, at)}" for dim, at in cut.items())
         note = f"Shown: the plane {shown}."
-    slices = {dim: slice(None, None, step) for dim, step in steps.items()}
-    return field.isel({**cut, **slices}), note
+    return field.isel(indexers), note
 
 
 def _place(field: xr.DataArray, dim: Any, position: int) -> str:

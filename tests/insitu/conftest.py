@@ -1,18 +1,14 @@
 """What the tests of streams share."""
 
-import distributed
 import pytest
+
+from tests.ranks_lab import ranks_lab
 
 
 @pytest.fixture(scope="module")
 def lab():
     """Client of a scheduler in this process, without workers but those of the ranks."""
-    with (
-        distributed.LocalCluster(
-            n_workers=0, processes=False, dashboard_address=None, protocol="tcp://"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    with ranks_lab() as client:
         yield client
 
 

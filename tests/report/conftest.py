@@ -1,11 +1,11 @@
 """A scheduler with a dashboard, for the tests of its live page."""
 
-import distributed
 import numpy as np
 import pytest
 
 from dask_exa.inputs import showing
 from dask_exa.insitu import stream as insitu_stream
+from tests.ranks_lab import ranks_lab
 from tests.report.watched import Page
 
 
@@ -13,12 +13,7 @@ from tests.report.watched import Page
 def lab():
     """Client of a scheduler with a dashboard, without workers but those of the ranks."""
     pytest.importorskip("bokeh.client")
-    with (
-        distributed.LocalCluster(
-            n_workers=0, processes=False, dashboard_address=":0", protocol="tcp://"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):
+    with ranks_lab(dashboard_address=":0") as client:
         yield client
 
 

@@ -2,7 +2,6 @@
 
 import threading
 
-import distributed
 import numpy as np
 import pytest
 
@@ -10,7 +9,8 @@ from dask_exa.apps.session import Session, follow
 from dask_exa.decomposition import IncrementalPCA
 from dask_exa.insitu import Bridge, Stream
 from dask_exa.insitu import plugin as insitu_plugin
-from tests.report.watched import N_RANKS, Detector, Simulation
+from tests.ranks_lab import ranks_lab
+from tests.report.watched import N_RANKS, Detector, Simulation, watched_stream
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.distributed, pytest.mark.slow]
@@ -68,14 +68,7 @@ def test_a_run_shows_what_it_learns_and_observes(lab, name, open_page, at_every_
             ratio = models["density"].explained_variance_ratio_
             shares.append((int(step.timestep), 100 * float(np.sum(ratio))))
 
-    with (
-        lab.as_current(),
-        Simulation(lab, name, 8) as simulation,
-        Stream(lab, name, timeout=20) as stream,
-    ):
-        open_page()
-        wait_until(lambda: stream.is_watched, "analytics knows of the page")
-        simulation.go_on(8)
+    with watched_stream(lab, name, 8, open_page) as (simulation, stream):
         stream.run(models, detector=Detector(), n_steps=8, on_step=remember, progress=False)
         page = open_page()
         field = simulation.fields["density"][7].astype(np.float32)
@@ -113,14 +106,7 @@ def test_a_run_shows_what_it_learns_and_observes(lab, name, open_page, at_every_
 
 def test_a_session_of_the_command_line_is_shown_too(lab, name, open_page, at_every_step):
     session = Session(("density",), IncrementalPCA(2))
-    with (
-        lab.as_current(),
-        Simulation(lab, name, 6) as simulation,
-        Stream(lab, name, timeout=20) as stream,
-    ):
-        open_page()
-        wait_until(lambda: stream.is_watched, "analytics knows of the page")
-        simulation.go_on(6)
+    with watched_stream(lab, name, 6, open_page) as (simulation, stream):
         follow(stream, session, n_steps=6)
         page = open_page()
     (shown,) = page.data("field-picture")["image"]
@@ -208,15 +194,12 @@ class rank_running:  # noqa: N801 (reads as a function)
 
 def test_a_scheduler_without_a_dashboard_has_no_page_and_is_no_obstacle():
     with (
-        distributed.LocalCluster(
-            n_workers=0, processes=False, dashboard_address=None, protocol="tcp://"
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-        Bridge(cluster, None, {"x": {"global_shape": (4, 4)}}) as bridge,
+        ranks_lab() as client,
+        Bridge(client.cluster, None, {"x": {"global_shape": (4, 4)}}) as bridge,
         Stream(client, timeout=20) as stream,
     ):
         assert stream.live_page is None
         bridge.put(0, x=np.zeros((4, 4)))
         assert int(next(iter(stream)).timestep) == 0
-        plugin = cluster.scheduler.plugins[insitu_plugin.NAME]
+        plugin = client.cluster.scheduler.plugins[insitu_plugin.NAME]
         assert "without a dashboard: pass it a dashboard_address" in plugin.why_no_page

@@ -7,10 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from dask_exa.decomposition import IncrementalPCA
-from dask_exa.insitu import Stream
 from tests.report.browser import find_chromium, look
-from tests.report.watched import Detector, Simulation
-from tests.waiting import wait_until
+from tests.report.watched import Detector, watched_stream
 
 pytestmark = [
     pytest.mark.distributed,
@@ -35,14 +33,7 @@ def test_a_browser_draws_every_figure_in_wide_and_narrow_windows(
     lab, name, open_page, at_every_step, tmp_path
 ):
     models = {variable: IncrementalPCA(2) for variable in ("density", "potential")}
-    with (
-        lab.as_current(),
-        Simulation(lab, name, 12) as simulation,
-        Stream(lab, name, timeout=20) as stream,
-    ):
-        open_page()
-        wait_until(lambda: stream.is_watched, "analytics knows of the page")
-        simulation.go_on(12)
+    with watched_stream(lab, name, 12, open_page) as (_, stream):
         stream.run(models, detector=Detector(), n_steps=12, progress=False)
         for width in (1400, 600):
             sight = look(stream.live_page, BOXES % list(FIGURES), size=(width, HEIGHT))

@@ -1,13 +1,15 @@
 """Ranks that put steps, a detector, and a page of the dashboard, for the tests of the live page."""
 
+import contextlib
 import threading
 
 import numpy as np
 
 from dask_exa.anomaly.alarm import Alarm
 from dask_exa.anomaly.field_detector import Finding
-from dask_exa.insitu import Bridge
+from dask_exa.insitu import Bridge, Stream
 from dask_exa.insitu.communicator import run_ranks
+from tests.waiting import wait_until
 
 N_RANKS, DEPTH, SHAPE = 4, 2, (32, 48)
 
@@ -72,6 +74,20 @@ class Simulation:
                 self.held[step, rank] = len(bridge.held_steps)
                 comm.barrier()
             assert self.may_end.wait(60)
+
+
+@contextlib.contextmanager
+def watched_stream(client, name, n_steps, open_page):
+    """Give ranks that put all their steps, and their stream, of which somebody sees the page."""
+    with (
+        client.as_current(),
+        Simulation(client, name, n_steps) as simulation,
+        Stream(client, name, timeout=20) as stream,
+    ):
+        open_page()
+        wait_until(lambda: stream.is_watched, "analytics knows of the page")
+        simulation.go_on(n_steps)
+        yield simulation, stream
 
 
 class Detector:

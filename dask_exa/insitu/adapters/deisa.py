@@ -10,6 +10,7 @@ import xarray as xr
 
 from dask_exa import inputs
 from dask_exa._parameters import check_choice, check_count, check_positive
+from dask_exa.inputs.learning import ON_FAULT
 from dask_exa.insitu._layout import Chunk, read_chunk
 from dask_exa.insitu._reordering import Complete, Lost
 from dask_exa.insitu.adapters._arrivals import Arrivals
@@ -17,7 +18,6 @@ from dask_exa.insitu.errors import LayoutError, StepLostError
 
 logger = logging.getLogger(__name__)
 
-ON_FAULT = ("skip", "abort")
 STOP_KEY = "stop"
 """What ranks ask their bridge for, to learn that analytics wants the simulation to end."""
 
