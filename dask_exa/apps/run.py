@@ -13,6 +13,7 @@ import xarray as xr
 from dask_exa.apps import outputs
 from dask_exa.apps.progress import RunProgress
 from dask_exa.apps.session import Session, follow
+from dask_exa.apps.use_case import Album
 from dask_exa.inputs import Stream
 from dask_exa.inputs.learning import StateLostError
 from dask_exa.inputs.residence import losses
@@ -33,6 +34,7 @@ def run(
     facts: dict[str, str] | None = None,
     stop_on_alarm: bool = False,
     on_fault: str = "abort",
+    album: Album | None = None,
 ) -> RunResult:
     """Learn a stream, checkpoint it on the way and write all results.
 
@@ -60,6 +62,8 @@ def run(
     on_fault : {"skip", "abort"}, default="abort"
         What to do about what is lost with a worker: leave the step out, or raise. Where what was
         learnt is lost, "skip" ends the run with what the last checkpoint has.
+    album : Album, optional
+        Draws the steps of a use case.
 
     Returns
     -------
@@ -77,6 +81,8 @@ def run(
     def after_step(session: Session) -> None:
         nonlocal n_saved
         progress.show(session)
+        if album is not None:
+            album.look(session)
         if session.n_steps >= n_saved + checkpoint_every:
             outputs.save_checkpoint(session, out)
             n_saved = session.n_steps
@@ -122,6 +128,7 @@ def run(
         faults=[*stream.faults, *session.faults],
         outputs=outputs.output_paths(out),
         facts=facts or {},
+        figures=[] if album is None else album.finish(session),
     )
     outputs.save_results(session, result, out)
     stream.finish()

@@ -13,8 +13,11 @@ from dask_exa.apps.cluster import column_chunks, connect
 from dask_exa.apps.detection import field_detector
 from dask_exa.apps.run import folder, run
 from dask_exa.apps.session import Session
+from dask_exa.apps.use_case import Album
+from dask_exa.apps.use_cases import find_use_case
 from dask_exa.decomposition import IncrementalPCA
-from dask_exa.inputs import open_stream
+from dask_exa.inputs import Stream, open_stream
+from dask_exa.inputs.represented import RepresentedStream
 from dask_exa.report import RunResult
 
 METHODS = ("fit", "partial_fit", "transform", "inverse_transform")
@@ -40,6 +43,10 @@ def watch(
 
     Every variable has an estimator of its own: variables have units of their own, and a basis of
     each needs no scales between them.
+
+    Data of a code that has a use case (see `dask_exa.apps.use_cases`) are represented by fields of
+    one shape first; of these, variables with no more values than components are looked at by the
+    detector, and not learnt.
 
     Parameters
     ----------
@@ -85,14 +92,19 @@ def watch(
         outputs.check_finished(out)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connect(cluster)) if cluster else None
-        chunks = None
-        if client is not None:
-            with open_stream(source, variables=variables) as whole:
-                chunks = column_chunks(whole.sizes, sum(client.nthreads().values()))
-        stream = stack.enter_context(open_stream(source, chunks, variables=variables))
+        n_threads = 1 if client is None else sum(client.nthreads().values())
+        stream, album = _open(source, variables, n_threads)
+        stack.enter_context(stream)
         estimator = IncrementalPCA(n_components) if pipeline is None else load_pipeline(pipeline)
-        detector = field_detector(stream.sizes, false_alarm_rate, dt) if detect else None
-        session = Session(stream.variables, estimator, detector)
+        detector = None
+        if detect and album is not None:
+            detector = album.use_case.detector(stream)
+        elif detect:
+            detector = field_detector(stream.sizes, false_alarm_rate, dt)
+        learnt = stream.variables
+        if album is not None:  # a few numbers are only looked at
+            learnt = tuple(n for n, size in album.stream.n_values.items() if size > n_components)
+        session = Session(learnt, estimator, detector)
         if resume:
             outputs.load_checkpoint(session, out)
         return run(
@@ -103,7 +115,28 @@ def watch(
             n_steps=n_steps,
             checkpoint_every=checkpoint_every,
             stop_on_alarm=stop_on_alarm,
+            album=album,
         )
+
+
+def _open(
+    source: str, variables: tuple[str, ...] | None, n_threads: int
+) -> tuple[Stream, Album | None]:
+    """Return the stream of fields to learn, and what draws it where it has a use case."""
+    try:
+        stream = open_stream(source)
+    except ValueError:  # there are files that only open with some of their variables
+        if variables is None:
+            raise
+        stream = open_stream(source, variables=variables)
+    use_case = find_use_case(stream)
+    if use_case is not None:
+        fields = RepresentedStream(stream, use_case.represent, variables)
+        return fields, Album(use_case, fields)
+    stream.close()
+    with open_stream(source, variables=variables) as whole:
+        chunks = column_chunks(whole.sizes, n_threads) if n_threads > 1 else None
+    return open_stream(source, chunks, variables=variables), None
 
 
 def load_pipeline(path: Any) -> Any:

@@ -85,6 +85,8 @@ class Report:
         result = self.result
         yield _head(result)
         yield from _alarms(result)
+        for title, figure in result.figures:
+            yield _image(figure, title, escape(title))
         for field in result.fields.values():
             yield from _field(field, result)
         if result.n_steps:

@@ -152,6 +152,8 @@ class RunResult:
         Files and folders of the run by what they hold; ``checkpoint`` resumes it.
     facts : dict of str to str
         More rows for the table of facts.
+    figures : list of (str, Figure)
+        Pictures of a use case, each with its title.
     """
 
     command: str
@@ -171,6 +173,7 @@ class RunResult:
     faults: list[str] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
     facts: dict[str, str] = field(default_factory=dict)
+    figures: list[tuple[str, Any]] = field(default_factory=list)
 
     @property
     def n_steps(self) -> int:
