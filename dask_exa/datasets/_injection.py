@@ -1,6 +1,7 @@
 """Corrupt a patch of a simulated field on purpose, with its true label."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,8 +23,9 @@ class Injection:
     field : str, default="density"
         Variable to corrupt.
     patch : tuple of int, optional
-        Rows and columns (y_start, y_stop, x_start, x_stop). Default: an eighth of each side, at
-        a place drawn from ``seed`` and ``timestep``.
+        First index and index after the last along each dimension: (y_start, y_stop, x_start,
+        x_stop) of a plane. Default: an eighth of each side, at a place drawn from ``seed`` and
+        ``timestep``.
     amplitude : float, default=10
         In standard deviations of the field.
     into : {"output", "state"}, default="output"
@@ -44,6 +46,8 @@ class Injection:
     8
     """
 
+    kinds: ClassVar[tuple[str, ...]] = KINDS
+
     timestep: int
     kind: str
     field: str = "density"
@@ -53,8 +57,9 @@ class Injection:
     seed: int = 0
 
     def __post_init__(self):
-        if self.kind not in KINDS:
-            raise ValueError(f"kind={self.kind!r} is unknown; pass one of {', '.join(KINDS)}.")
+        if self.kind not in self.kinds:
+            known = ", ".join(self.kinds)
+            raise ValueError(f"kind={self.kind!r} is unknown; pass one of {known}.")
         if self.into not in ("output", "state"):
             raise ValueError(f"into={self.into!r} is unknown; pass 'output' or 'state'.")
         if self.timestep < 1:
@@ -62,12 +67,12 @@ class Injection:
                 f"timestep={self.timestep} is never yielded; the first frame has timestep 1."
             )
 
-    def apply(self, fields, *, n_rows=None, first_row=0, std=np.std):
+    def apply(self, fields, *, n_rows=None, first_row=0, std=np.std, n_dims=None):
         """Corrupt the field in place and return its truth label.
 
         Parameters
         ----------
-        fields : dict of str to ndarray of shape (ny, nx)
+        fields : dict of str to ndarray of shape (ny, nx), or of any dimensions
             Or those rows of them that are here.
         n_rows : int, optional
             Rows of the whole field, which patches refer to. Default: as many as are here.
@@ -75,6 +80,9 @@ class Injection:
             Place of the first row here.
         std : callable, default=numpy.std
             Gives the standard deviation of the whole field from the rows here.
+        n_dims : int, optional
+            Leading dimensions that a patch is cut out of; the components of a tensor follow.
+            Default: all.
 
         Returns
         -------
@@ -89,9 +97,10 @@ class Injection:
         if self.field not in fields:
             raise ValueError(f"field={self.field!r} is unknown; pass one of {', '.join(fields)}.")
         values = fields[self.field]
-        patch = self._patch_of((n_rows or len(values), values.shape[1]))
-        start, stop = (max(0, edge - first_row) for edge in patch[:2])
-        region = values[start:stop, patch[2] : patch[3]]
+        patch = self._patch_of((n_rows or len(values), *values.shape[1:n_dims]))
+        rows = slice(*(max(0, edge - first_row) for edge in patch[:2]))
+        others = (slice(*edges) for edges in zip(patch[2::2], patch[3::2], strict=True))
+        region = values[(rows, *others)]
         excess = self.amplitude * std(values)
         if self.kind == "nan":
             region[...] = np.nan
@@ -105,20 +114,28 @@ class Injection:
         if self.patch is None:
             random = np.random.default_rng([self.seed, self.timestep])
             sizes = [max(1, n // 8) for n in shape]
-            corner = [int(random.integers(n - size)) for n, size in zip(shape, sizes, strict=True)]
-            return (corner[0], corner[0] + sizes[0], corner[1], corner[1] + sizes[1])
+            rooms = (max(1, n - size) for n, size in zip(shape, sizes, strict=True))
+            corner = [int(random.integers(room)) for room in rooms]
+            return tuple(e for at, n in zip(corner, sizes, strict=True) for e in (at, at + n))
         patch = tuple(int(edge) for edge in self.patch)
-        for start, stop, n in zip(patch[::2], patch[1::2], shape, strict=True):
-            if not 0 <= start < stop <= n:
-                raise ValueError(
-                    f"patch={patch} lies outside of a field of shape {shape}; "
-                    "pass (y_start, y_stop, x_start, x_stop)."
-                )
+        fits = len(patch) == 2 * len(shape)
+        edges = zip(patch[::2], patch[1::2], shape, strict=True) if fits else ()
+        if not fits or not all(0 <= start < stop <= n for start, stop, n in edges):
+            names = "y_start, y_stop, x_start, x_stop" if len(shape) == 2 else "start, stop, …"
+            raise ValueError(
+                f"patch={patch} lies outside of a field of shape {shape}; pass ({names})."
+            )
         return patch
 
 
-def injections_by_timestep(inject):
+def injections_by_timestep(inject, record=Injection):
     """Return {timestep: Injection} from None, one or several, as objects or as dictionaries.
+
+    Parameters
+    ----------
+    inject : None, Injection, dict, or sequence of them
+    record : type, default=Injection
+        What a dictionary has the arguments of: a subclass, where a simulation has more kinds.
 
     Examples
     --------
@@ -131,7 +148,7 @@ def injections_by_timestep(inject):
     rows = (inject,) if isinstance(inject, (dict, Injection)) else inject
     injections = {}
     for row in rows:
-        injection = row if isinstance(row, Injection) else Injection(**row)
+        injection = row if isinstance(row, Injection) else record(**row)
         if injection.timestep in injections:
             raise ValueError(
                 f"inject has two entries with timestep={injection.timestep}; pass one a timestep."

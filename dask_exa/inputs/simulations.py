@@ -8,14 +8,21 @@ from typing import Any
 
 import xarray as xr
 
+from dask_exa.datasets.crystal import Crystal
+from dask_exa.datasets.interferometer import Interferometer
 from dask_exa.datasets.tokam2d import Tokam2D
+from dask_exa.datasets.vlasov import Vlasov
 from dask_exa.inputs.stream import Stream
 
 SIMULATIONS: dict[str, Callable[..., Any]] = {
+    "crystal": Crystal,
+    "interferometer": Interferometer,
     "tokam2d": Tokam2D.sol,
     "tokam2d-sol": Tokam2D.sol,
     "tokam2d-hw": Tokam2D.hw,
     "tokam2d-mhw": Tokam2D.mhw,
+    "vlasov": Vlasov.two_stream,
+    "vlasov-landau": Vlasov.landau,
 }
 """Name to what starts the simulation: an object with `fields` (the state now, a data set) and
 `advance()` (the next frame). The same options give the same steps."""
@@ -56,11 +63,13 @@ def open_simulation(
             f"variables={unknown} are not in {source!r}; it has {', '.join(template.data_vars)}."
         )
 
+    others = [name for name in template.data_vars if name not in chosen]
+
     def read(start: int) -> Iterator[xr.Dataset]:
         simulation = start_simulation(**options)
         frames = (simulation.advance() for _ in itertools.count())
         for frame in itertools.islice(frames, start, None):
-            step = frame[list(chosen)]
+            step = frame.drop_vars(others)  # which keeps all coordinates, uvw of visibilities too
             yield step if chunks is None else step.chunk(chunks)
 
     sizes = {str(dim): size for dim, size in template[list(chosen)].sizes.items()}

@@ -1,0 +1,60 @@
+"""One pass over a distribution function on the CPU; the twin of `_phase_space_cupy`."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+# Sums may be taken in any order, so that the compiler keeps them in vector registers.
+_ANY_ORDER = {"reassoc", "nsz", "contract"}
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
+def reduce_rows(
+    f, columns, point_weights, velocity_weights, projected
+):  # pragma: no cover  (compiled)
+    """See `dask_exa.kernels.phase_space.reduce_phase_space`; writes to `projected`."""
+    n_points, n_velocities = f.shape
+    n_columns = columns.shape[0]
+    marginal = np.zeros(n_velocities)
+    row = np.empty(n_velocities)
+    absolute, squares = 0.0, 0.0
+    largest, smallest = -np.inf, np.inf
+    for i in range(n_points):
+        weight = point_weights[i]
+        # Short loops that each do one thing run in vectors; the row stays in the nearest cache.
+        for j in range(n_velocities):
+            row[j] = f[i, j]
+            marginal[j] += weight * row[j]
+        row_absolute, row_squares = 0.0, 0.0
+        for j in range(n_velocities):
+            share = velocity_weights[j] * row[j]
+            row_absolute += abs(share)
+            row_squares += share * row[j]
+        absolute += weight * row_absolute
+        squares += weight * row_squares
+        for j in range(n_velocities):
+            largest = max(largest, row[j])
+            smallest = min(smallest, row[j])
+        _project(row, columns, n_columns, projected[i])
+    return marginal, absolute, squares, largest, smallest
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline="always")
+def _project(row, columns, n_columns, out):  # pragma: no cover  (compiled)
+    """Write the sums of a row with all columns, four at a time: each value is loaded once."""
+    n_fours = n_columns // 4 * 4
+    for k in range(0, n_fours, 4):
+        a, b, c, d = 0.0, 0.0, 0.0, 0.0
+        for j in range(row.size):
+            value = row[j]
+            a += value * columns[k, j]
+            b += value * columns[k + 1, j]
+            c += value * columns[k + 2, j]
+            d += value * columns[k + 3, j]
+        out[k], out[k + 1], out[k + 2], out[k + 3] = a, b, c, d
+    for k in range(n_fours, n_columns):
+        total = 0.0
+        for j in range(row.size):
+            total += row[j] * columns[k, j]
+        out[k] = total
