@@ -7,15 +7,17 @@ from dask_exa.anomaly.checks.clock import TimeStep
 from dask_exa.anomaly.checks.finite import Finite, Positive
 from dask_exa.anomaly.checks.gridscale import GridScale
 from dask_exa.anomaly.checks.kurtosis import PrincipalKurtosis
+from dask_exa.anomaly.checks.limits import Ceiling
 from dask_exa.anomaly.checks.plasma import Courant, DrivenGrowth
 from dask_exa.anomaly.checks.residual import Residual
-from dask_exa.anomaly.checks.spread import Jump, Spread
+from dask_exa.anomaly.checks.spread import Jump, LoneChange, Spread
 from dask_exa.anomaly.checks.tensors import Determinant, Symmetry, WaveBalance
 from dask_exa.anomaly.checks.totals import Total, conserved
 
 __all__ = [
     "FAMILIES",
     "BlockFields",
+    "Ceiling",
     "Check",
     "Clock",
     "Contents",
@@ -27,6 +29,7 @@ __all__ = [
     "Finite",
     "GridScale",
     "Jump",
+    "LoneChange",
     "Place",
     "Positive",
     "PrincipalKurtosis",

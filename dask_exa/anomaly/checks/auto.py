@@ -138,7 +138,9 @@ def _tensors(step: Contents) -> Iterable[Check]:
         found.append(Determinant())
     if gradient and "P" in step.tensors:
         found.append(Symmetry())
-    for name, operator in (("P", "div"), ("F", "curl")):
+    if "stress" in step.tensors:  # at small strain
+        found.append(Symmetry("stress", gradient=""))
+    for name, operator in (("P", "div"), ("F", "curl"), ("stress", "div")):
         if name in step.tensors and len(step.fields[name]) == 3:
             found.append(WaveBalance(name, operator, gradient if name == "P" else ""))
     if "ep" in step.plain:

@@ -19,7 +19,7 @@ from dask_exa.anomaly.checks.check import (
 )
 
 _EVER = 3
-"""Steps before a growth can be called unlike all others."""
+"""Steps before a growth or a change can be called unlike all others."""
 
 
 @dataclass(frozen=True)
@@ -139,3 +139,54 @@ class Jump(Check):
         moved = np.sqrt(np.mean((measures[..., 2:] - before[..., 2:]) ** 2, axis=-1))
         variances = [quotient(m[..., 1], m[..., 0]) for m in (measures, before)]
         return stack(log_quotient(moved, np.sqrt(np.fmax(*variances))))
+
+
+@dataclass(frozen=True)
+class LoneChange(Check):
+    """No element of a short list changes far more than the others do: one grain of many.
+
+    Parameters
+    ----------
+    variable : str
+        On one dimension, in one block, such as the mean stress of every grain; may be a tensor.
+    limit : float, default=4.5
+        Largest change from the step before, relative to the median of all. Grains that yield or
+        turn back one after the other stay below 3.
+    """
+
+    variable: str
+    limit: float = 4.5
+    quantities = ("log largest change by the median", "largest change by the median", "element")
+    n_features = 1
+    operations = ("max", "max")
+    is_whole = True
+    carries = True
+
+    def carry(self, block: BlockFields) -> np.ndarray:
+        """Return the elements: what the next step is compared with."""
+        return np.array(block[self.variable])
+
+    def measure(self, block: BlockFields) -> Any:
+        """Return the largest change relative to the median, and whose it is."""
+        before = block.carried.get(self.names)
+        now = block.carry(self)
+        if before is None or np.size(before) != now.size:
+            return np.nan, np.nan
+        change = np.linalg.norm((now - before.reshape(now.shape)).reshape(len(now), -1), axis=1)
+        return quotient(np.max(change), np.median(change)), np.argmax(change)
+
+    def derive(self, measures: np.ndarray, before: np.ndarray | None) -> np.ndarray:
+        """Return the largest change in logarithms, as it is, and whose it is."""
+        largest = measures[..., 0]
+        return stack(log_quotient(largest, 1.0), largest, measures[..., 1])
+
+    def judge(self, evidence: Evidence) -> list[Failure]:
+        """Fail where one element changes far more than half of all."""
+        _, largest, element = evidence.now
+        if evidence.n_before < _EVER or not largest > self.limit:
+            return []
+        reason = (
+            f"{self.variable} of number {element:.0f} changes {largest:.3g} times as much as the "
+            f"median of all, more than {self.limit:.3g}."
+        )
+        return [self.failure(0, largest / self.limit, reason)]

@@ -57,7 +57,8 @@ class Symmetry(Check):
     Parameters
     ----------
     stress, gradient : str
-        First Piola-Kirchhoff stress P and deformation gradient F.
+        First Piola-Kirchhoff stress P and deformation gradient F. Without a gradient, "", the
+        stress itself is symmetric, as it is at small strain.
     limit : float, default=1e-3
         Norm of the antisymmetric part, relative to that of the stress.
     """
@@ -72,11 +73,13 @@ class Symmetry(Check):
     @property
     def variables(self) -> tuple[str, ...]:
         """Stress and deformation gradient."""
-        return self.stress, self.gradient
+        return tuple(name for name in (self.stress, self.gradient) if name)
 
     def measure(self, block: BlockFields) -> Any:
         """Return squared norms of the antisymmetric part and of the stress."""
-        kirchhoff = block[self.stress] @ np.swapaxes(block[self.gradient], -1, -2)
+        kirchhoff = block[self.stress]
+        if self.gradient:
+            kirchhoff = kirchhoff @ np.swapaxes(block[self.gradient], -1, -2)
         odd = (kirchhoff - np.swapaxes(kirchhoff, -1, -2)) / 2.0
         return np.vdot(odd, odd), np.vdot(kirchhoff, kirchhoff)
 
@@ -90,8 +93,9 @@ class Symmetry(Check):
         share = evidence.now[1]
         if not share > self.limit:
             return []
+        about = f"{self.stress} {self.gradient}^T" if self.gradient else self.stress
         reason = (
-            f"{self.stress} {self.gradient}^T is not symmetric: its antisymmetric part is "
+            f"{about} is not symmetric: its antisymmetric part is "
             f"{share:.3g} of it, more than {self.limit:.3g}."
         )
         return [self.failure(0, share / self.limit, reason)]
