@@ -69,13 +69,13 @@ def _local_axes(longitude, latitude):
     return np.array([east, north, up])
 
 
-def sky_axes(right_ascension, declination, days):
+def sky_axes(phase_centre, days):
     """Return the directions of u, v and w in Earth-centred axes.
 
     Parameters
     ----------
-    right_ascension, declination : float
-        Phase centre: where w points.
+    phase_centre : tuple of float
+        Right ascension and declination, where w points.
     days : float
 
     Returns
@@ -87,6 +87,7 @@ def sky_axes(right_ascension, declination, days):
     ----------
     Thompson, Moran, Swenson, "Interferometry and synthesis in radio astronomy", 3rd ed., eq. 4.1.
     """
+    right_ascension, declination = phase_centre
     hour = sidereal_time(days) - right_ascension
     cos_dec, sin_dec = np.cos(declination), np.sin(declination)
     return np.array(

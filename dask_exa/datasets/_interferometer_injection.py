@@ -102,11 +102,10 @@ class InterferometerInjection:
 
     def local_direction(self, timestep):
         """Return where a transmitter stands: east, north and up of a unit vector."""
+        if self.direction is None:
+            raise ValueError("direction=None is still open; call drawn() first.")
         elapsed = timestep - self.timestep if self.kind == "satellite" else 0
-        azimuth, elevation = (
-            angle + elapsed * change
-            for angle, change in zip(self.direction, self.velocity, strict=True)
-        )
+        azimuth, elevation = np.add(self.direction, np.multiply(elapsed, self.velocity))
         return np.array(
             [
                 np.cos(elevation) * np.sin(azimuth),

@@ -172,7 +172,7 @@ class Interferometer:
     @np.errstate(over="ignore", invalid="ignore")  # told by on_nan instead
     def _dump(self):
         events = [event for event in self._events if event.is_on(self.timestep)]
-        axes = sky_axes(*self.phase_centre, self.time / _SECONDS_PER_DAY)
+        axes = sky_axes(self.phase_centre, self.time / _SECONDS_PER_DAY)
         uvw = self._positions @ axes.T
         antenna1, antenna2 = self._antennas
         values = self._receive(uvw, axes, events)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dask_exa.inputs import hdf5, simulations, tokam2d, zarr_store
+from dask_exa.inputs import hdf5, measurement_set, oskar, simulations, tokam2d, zarr_store
 from dask_exa.inputs.stream import Stream
 
 
@@ -25,6 +25,8 @@ class Reader(NamedTuple):
 READERS = (
     Reader("the name of a built-in simulation", simulations.recognise, simulations.open_simulation),
     Reader("fields of Tokam2D", tokam2d.recognise, tokam2d.open_fields),
+    Reader("visibilities of OSKAR", oskar.recognise, oskar.open_visibilities),
+    Reader("a Measurement Set", measurement_set.recognise, measurement_set.open_visibilities),
     Reader("an HDF5 file", hdf5.recognise, hdf5.open_file),
     Reader("a zarr group or array", zarr_store.recognise, zarr_store.open_store),
 )

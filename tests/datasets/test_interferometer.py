@@ -128,7 +128,7 @@ def test_satellite_moves_over_the_sky():
 
 
 def test_dead_station_has_nothing_but_noise():
-    extra, steps = disturbed(kind="dead", station=1)
+    _, steps = disturbed(kind="dead", station=1)
     with_station = np.array([1 in pair for pair in zip(*np.triu_indices(5, 1), strict=True)])
     values = np.stack([step.visibility.values for step in steps])
     assert not values[1:3, with_station].any()

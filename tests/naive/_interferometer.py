@@ -10,18 +10,18 @@ def direct_fourier_sum(uvw, frequency, directions, flux):
     """Visibility of one baseline at one frequency: uvw in m, directions l, m, n, fluxes in Jy."""
     u, v, w = uvw
     total = 0j
-    for (l, m, n), strength in zip(directions, flux, strict=True):
-        path = u * l + v * m + w * (n - 1)
+    for (east, north, n), strength in zip(directions, flux, strict=True):
+        path = u * east + v * north + w * (n - 1)
         total += strength * cmath.exp(2j * math.pi * frequency * path / SPEED_OF_LIGHT)
     return total
 
 
-def dirty_pixel(uvw, frequency, visibility, weight, l, m):
+def dirty_pixel(uvw, frequency, visibility, weight, east, north):
     """Weighted mean of visibilities turned towards one direction; uvw are rows in m."""
-    n = math.sqrt(1 - l * l - m * m)
+    n = math.sqrt(1 - east * east - north * north)
     total, sum_of_weights = 0.0, 0.0
     for (u, v, w), row, weights in zip(uvw, visibility, weight, strict=True):
-        path = u * l + v * m + w * (n - 1)
+        path = u * east + v * north + w * (n - 1)
         for f, value, share in zip(frequency, row, weights, strict=True):
             if share > 0:
                 turned = value * cmath.exp(-2j * math.pi * f * path / SPEED_OF_LIGHT)

@@ -1,0 +1,124 @@
+"""Visibilities that lie in a file, as a stream of dumps or as one lazy data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from dask_exa._visibilities import ATTRS, DIMS, UVW_DIMS
+from dask_exa.inputs.arrays import StoredArray, stream_arrays
+from dask_exa.inputs.stream import Stream
+
+
+@dataclass(frozen=True)
+class StoredVisibilities:
+    """What a file has, known without reading the visibilities.
+
+    Parameters
+    ----------
+    name : str
+        For messages and reports.
+    arrays : dict of str to array-like
+        ``visibility``, and where there are any ``flag`` and ``weight``: with ``shape``, ``dtype``
+        and basic indexing, time first, picklable.
+    uvw : array-like of shape (n_times, n_baselines, 3)
+        In m.
+    time, frequency : ndarray
+        In s and Hz.
+    coordinates : dict
+        Those of `dask_exa._visibilities.baseline_coordinates`.
+    times_per_chunk : int
+        Dumps that are best read together.
+    faults : tuple of str
+        What of the file cannot be read, and why.
+    close : callable, optional
+    """
+
+    name: str
+    arrays: dict[str, Any]
+    uvw: Any
+    time: np.ndarray
+    frequency: np.ndarray
+    coordinates: dict[str, Any]
+    times_per_chunk: int = 1
+    faults: tuple[str, ...] = ()
+    close: Callable[[], Any] | None = None
+
+    def stream(self, chunks: Any = None, variables: Sequence[str] | None = None) -> Stream:
+        """Return the dumps as steps, see `dask_exa.inputs.open_stream`.
+
+        Baselines ``uvw`` are a coordinate of every step, never lazy.
+        """
+        axes = [
+            StoredArray("time", self.time, ("time",), ATTRS["time"]),
+            StoredArray("frequency", self.frequency, ("frequency",), ATTRS["frequency"]),
+        ]
+        stored = [
+            StoredArray(name, array, self._dims(name), ATTRS[name])
+            for name, array in self.arrays.items()
+        ]
+        dumps = stream_arrays(
+            [*stored, *axes],
+            name=self.name,
+            chunks=chunks,
+            variables=tuple(self.arrays) if variables is None else variables,
+            constants=self.coordinates,
+        )
+
+        def read(start: int) -> Iterator[xr.Dataset]:
+            for position, step in enumerate(dumps.read(start), start):
+                uvw = np.asarray(self.uvw[position])
+                yield step.assign_coords(uvw=(UVW_DIMS[1:], uvw, ATTRS["uvw"]))
+
+        stream = Stream(
+            read,
+            name=self.name,
+            sizes=dumps.sizes,
+            variables=dumps.variables,
+            n_steps=dumps.n_steps,
+            close=self.close,
+        )
+        stream.faults = self.faults
+        return stream
+
+    def dataset(self) -> xr.Dataset:
+        """Return all dumps, lazy, in chunks of whole dumps."""
+        data = {
+            name: (self._dims(name), self._lazy(array), ATTRS[name])
+            for name, array in {**self.arrays, "uvw": self.uvw}.items()
+        }
+        axes = {
+            "time": ("time", self.time, ATTRS["time"]),
+            "frequency": ("frequency", self.frequency, ATTRS["frequency"]),
+            "timestep": ("time", np.arange(len(self.time))),
+        }
+        return xr.Dataset(data, coords={**axes, **self.coordinates})
+
+    def _lazy(self, array: Any) -> da.Array:
+        chunks = (self.times_per_chunk, *array.shape[1:])
+        return da.from_array(array, chunks=chunks, name=False)
+
+    def _dims(self, name: str) -> tuple[str, ...]:
+        if name == "uvw":
+            return UVW_DIMS
+        return (*DIMS, "polarisation")[: len(self.arrays[name].shape)]
+
+
+def as_slices(key: Any, shape: Sequence[int]) -> tuple[slice | int, ...]:
+    """Return a key of basic indexing with an entry for every axis.
+
+    Examples
+    --------
+    >>> as_slices((0, ..., slice(2)), (5, 6, 7, 8))
+    (0, slice(None, None, None), slice(None, None, None), slice(None, 2, None))
+    """
+    key = key if isinstance(key, tuple) else (key,)
+    if Ellipsis not in key:
+        key = (*key, Ellipsis)
+    at = key.index(Ellipsis)
+    return (*key[:at], *(slice(None),) * (len(shape) - len(key) + 1), *key[at + 1 :])
