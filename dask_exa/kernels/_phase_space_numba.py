@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
+from dask_exa._threads import map_threads
+
+_ROWS = 1 << 13
+"""Of a task; fixed, so that the sums do not depend on the number of threads."""
 # Sums may be taken in any order, so that the compiler keeps them in vector registers.
 _ANY_ORDER = {"reassoc", "nsz", "contract"}
 
 
-@numba.njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
 def reduce_rows(
+    f: np.ndarray, columns: np.ndarray, point_weights: np.ndarray, velocity_weights: np.ndarray
+) -> tuple[Any, ...]:
+    """See `dask_exa.kernels.phase_space.reduce_phase_space`."""
+    f, columns = np.ascontiguousarray(f), np.ascontiguousarray(columns)
+    projected = np.empty((len(f), len(columns)))
+
+    def reduce_part(first: int) -> Any:
+        rows = slice(first, first + _ROWS)
+        weights = (point_weights[rows], velocity_weights)
+        return _reduce_rows(f[rows], columns, *weights, projected[rows])
+
+    parts = map_threads(reduce_part, range(0, max(len(f), 1), _ROWS))
+    marginal, absolute, squares, largest, smallest = zip(*parts, strict=True)
+    sums = float(np.sum(absolute)), float(np.sum(squares))
+    return projected, np.sum(marginal, axis=0), *sums, float(max(largest)), float(min(smallest))
+
+
+@numba.njit(nogil=True, cache=True, fastmath=_ANY_ORDER)
+def _reduce_rows(
     f, columns, point_weights, velocity_weights, projected
 ):  # pragma: no cover  (compiled)
-    """See `dask_exa.kernels.phase_space.reduce_phase_space`; writes to `projected`."""
     n_points, n_velocities = f.shape
     n_columns = columns.shape[0]
     marginal = np.zeros(n_velocities)

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import NamedTuple
 
 from dask_exa._array import Array, is_cupy, is_host
-from dask_exa._threads import map_threads
-
-_ROWS = 1 << 13
-"""Of a task; fixed, so that the sums do not depend on the number of threads."""
 
 
 class PhaseSpaceSums(NamedTuple):
@@ -58,28 +52,9 @@ def reduce_phase_space(
     ([[3.0], [-1.0]], [4.0, -2.0], 10.0, 30.0)
     """
     if is_cupy(f):
-        from dask_exa.kernels._phase_space_cupy import reduce_rows
-
-        return PhaseSpaceSums(*reduce_rows(f, columns, point_weights, velocity_weights))
-    if not is_host(f):
+        from dask_exa.kernels._phase_space_cupy import reduce_rows as twin
+    elif is_host(f):
+        from dask_exa.kernels._phase_space_numba import reduce_rows as twin
+    else:
         raise TypeError(f"f is a {type(f).__name__}; pass a NumPy or a CuPy array.")
-    from dask_exa.kernels._phase_space_numba import reduce_rows
-
-    f, columns = np.ascontiguousarray(f), np.ascontiguousarray(columns)
-    projected = np.empty((len(f), len(columns)))
-
-    def reduce_part(first: int) -> Any:
-        rows = slice(first, first + _ROWS)
-        weights = (point_weights[rows], velocity_weights)
-        return reduce_rows(f[rows], columns, *weights, projected[rows])
-
-    parts = map_threads(reduce_part, range(0, max(len(f), 1), _ROWS))
-    marginal, absolute, squares, largest, smallest = zip(*parts, strict=True)
-    return PhaseSpaceSums(
-        projected,
-        np.sum(marginal, axis=0),
-        float(np.sum(absolute)),
-        float(np.sum(squares)),
-        float(np.max(largest)),
-        float(np.min(smallest)),
-    )
+    return PhaseSpaceSums(*twin(f, columns, point_weights, velocity_weights))
