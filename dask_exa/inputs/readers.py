@@ -7,7 +7,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dask_exa.inputs import hdf5, measurement_set, oskar, simulations, tokam2d, zarr_store
+from dask_exa.inputs import (
+    damask,
+    goosefft,
+    gysela,
+    hdf5,
+    measurement_set,
+    netcdf,
+    oskar,
+    pygyro,
+    simulations,
+    tokam2d,
+    tokam2d_folder,
+    zarr_store,
+)
 from dask_exa.inputs.stream import Stream
 
 
@@ -25,9 +38,15 @@ class Reader(NamedTuple):
 READERS = (
     Reader("the name of a built-in simulation", simulations.recognise, simulations.open_simulation),
     Reader("fields of Tokam2D", tokam2d.recognise, tokam2d.open_fields),
+    Reader("the folder of a run of Tokam2D", tokam2d_folder.recognise, tokam2d_folder.open_folder),
+    Reader("files of PyGyro", pygyro.recognise, pygyro.open_run),
+    Reader("files of Gysela", gysela.recognise, gysela.open_run),
+    Reader("a result of DAMASK", damask.recognise, damask.open_result),
+    Reader("tensors of GooseFFT", goosefft.recognise, goosefft.open_tensors),
     Reader("visibilities of OSKAR", oskar.recognise, oskar.open_visibilities),
     Reader("a Measurement Set", measurement_set.recognise, measurement_set.open_visibilities),
     Reader("an HDF5 file", hdf5.recognise, hdf5.open_file),
+    Reader("a NetCDF 3 file", netcdf.recognise, netcdf.open_file),
     Reader("a zarr group or array", zarr_store.recognise, zarr_store.open_store),
 )
 

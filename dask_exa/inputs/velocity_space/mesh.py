@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Self
@@ -77,7 +77,7 @@ class PhaseSpace:
             When no dimension is a velocity, or weights do not fit.
         """
         dims = [str(dim) for dim in f.dims]
-        chosen = [d for d in dims if _VELOCITY.fullmatch(d)] if velocity is None else list(velocity)
+        chosen = velocity_dims(dims) if velocity is None else list(velocity)
         unknown = [dim for dim in [*chosen, *weights] if dim not in dims]
         if unknown or not chosen:
             raise ValueError(
@@ -153,6 +153,18 @@ class PhaseSpace:
         if not self.components:
             return np.empty((0, math.prod(map(len, axes))))
         return np.stack([meshed[dim].ravel() for dim in self.components])
+
+
+def velocity_dims(dims: Iterable[str]) -> list[str]:
+    """Return the dimensions that are velocities by their names, or the magnetic moment.
+
+    Examples
+    --------
+    >>> from dask_exa.inputs.velocity_space.mesh import velocity_dims
+    >>> velocity_dims(["species", "tor1", "vpar", "mu", "vx", "v_perp", "volume"])
+    ['vpar', 'mu', 'vx', 'v_perp']
+    """
+    return [dim for dim in dims if _VELOCITY.fullmatch(dim)]
 
 
 def _check_weights(points: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray]) -> None:
