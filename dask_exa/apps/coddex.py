@@ -18,6 +18,10 @@ from dask_exa.report.crystals import draw_crystal, draw_stress_strain
 
 IMBALANCE_LIMIT = 0.01
 """Solvers stop at 1e-3 to 1e-7; increments that have not converged are at .1 to .6."""
+_UNLOADED = 1e-10
+"""Strain that is rounding."""
+WHOLE_BYTES = 256 << 20
+"""Size of a stress that is read whole although it is in several chunks."""
 _FINITE_STRAIN = ("P", "F")
 _SMALL_STRAIN = ("stress", "strain")
 
@@ -34,9 +38,10 @@ class CrystalFields:
 
     A step keeps its variables and gets ``von_mises`` on its cells and, where there is a coordinate
     ``grain``, ``grain_stress``, the mean deviator of every grain. Its coordinate ``imbalance`` is
-    the norm of the divergence of the stress relative to that of its gradient; a field in several
-    chunks goes without, for it must be read whole. The attribute ``stress_strain`` has the mean
-    strain and stress of all steps so far, along the first strain that is not zero.
+    the norm of the divergence of the stress relative to that of its gradient; a crystal without
+    strain goes without, and a field in several chunks, which would have to be read whole. The
+    attribute ``stress_strain`` has the mean strain and stress of all steps so far, along the first
+    strain that is not zero.
 
     Examples
     --------
@@ -58,7 +63,8 @@ class CrystalFields:
         if "grain" in step.coords and step.grain.dims == stress.dims[:-2]:
             made["grain_stress"] = _grain_deviators(stress, step.grain)
         represented = step.assign(made)
-        if not is_dask(force.data) or force.data.npartitions == 1:
+        is_loaded = bool((abs(strain) > _UNLOADED).any())  # else all stress is rounding
+        if is_loaded and (not is_dask(force.data) or force.data.npartitions == 1):
             balance = np.sqrt((force_imbalance(force) ** 2).mean())
             represented = represented.assign_coords(imbalance=balance)
         self._add_to_curve(stress, strain)
@@ -93,6 +99,11 @@ def _tensors(step: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray, xr.DataArray
         f"the step has the tensors {names}; it must have P and F, or stress and strain, with "
         "their 3 x 3 components along the last two dimensions."
     )
+
+
+def _is_whole(field: xr.DataArray) -> bool:
+    """Whether a field is in one piece, or small enough to become one."""
+    return not is_dask(field.data) or field.data.npartitions == 1 or field.nbytes <= WHOLE_BYTES
 
 
 def _deviator(tensor: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from dask_exa.apps import coddex
 from dask_exa.apps.coddex import USE_CASE, CrystalFields
 from dask_exa.inputs import open_stream
 from dask_exa.inputs.represented import RepresentedStream
@@ -39,6 +40,12 @@ def test_goosefft_increments_that_have_not_converged(shared_data, name, label):
     assert (step.imbalance > 0.1) if label else (step.imbalance < 1e-5)
     if label:
         assert all("log imbalance of forces" in subjects(found) for found in alarms)
+
+
+def test_damask_increments_balance_from_the_first_one_without_load_on(shared_data):
+    alarms, step, _ = watch(shared_data / "damask/12grains6x7x8_tensionY.hdf5")
+    assert alarms == [[]] * len(alarms)
+    assert 0 < step.imbalance < 1e-2
 
 
 FAULTS = {
@@ -86,18 +93,17 @@ def test_represented_fields():
     assert stress == pytest.approx(np.sqrt(1.5) * np.vdot(deviator, along))
 
 
-def test_lazy_steps_are_represented_where_they_are():
+def test_lazy_steps_are_represented_where_they_are(monkeypatch):
     eager = next(iter(open_stream("crystal", **SMALL)))
-    represent = CrystalFields()
-    whole = represent(eager.chunk())
-    parts = CrystalFields()(eager.chunk({"x": 3}))
     expected = CrystalFields()(eager)
-    assert whole.von_mises.chunks is not None
-    xr.testing.assert_allclose(whole.compute(), expected)
-    assert "imbalance" not in parts.coords
-    xr.testing.assert_allclose(
-        parts.grain_stress.compute(), expected.grain_stress.drop_vars("imbalance")
-    )
+    parts = CrystalFields()(eager.chunk({"x": 3}))
+    assert parts.von_mises.chunks is not None
+    xr.testing.assert_allclose(parts.compute(), expected)
+    monkeypatch.setattr(coddex, "WHOLE_BYTES", 1000)
+    parts = CrystalFields()(eager.chunk({"x": 3}))
+    assert "imbalance" not in parts.coords  # too large to be read whole
+    xr.testing.assert_allclose(parts.compute(), expected.drop_vars("imbalance"))
+    assert USE_CASE.detector(open_stream("crystal", **SMALL)).observe(parts).alarms == []
 
 
 def test_other_data_are_not_taken_for_crystals():
