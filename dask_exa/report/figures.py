@@ -173,7 +173,7 @@ def draw_errors(result: RunResult) -> Figure:
         axes.set_yscale("log")
         axes.set(ylabel="relative L2 error")
         axes.grid(which="major")
-        legend_above(axes, 2 + len(result.fields))
+        legend_above(axes, min(2 + len(result.fields), MAX_LINES))
         time_axis(axes, result)
     return figure
 

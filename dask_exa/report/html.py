@@ -89,7 +89,7 @@ class Report:
             yield _image(figure, title, escape(title))
         for field in result.fields.values():
             yield from _field(field, result)
-        if result.n_steps:
+        if any(np.isfinite(field.error_at_the_time).any() for field in result.fields.values()):
             yield "<h2>Reconstruction error</h2>"
             yield _image(
                 figures.draw_errors(result),
@@ -98,6 +98,7 @@ class Report:
                 "before it, which had not seen it. Dots: in the basis at the end, for the steps "
                 f"kept; a triangle stands for an error above {figures.MAX_ERROR:g}.",
             )
+        if result.n_steps:
             yield "<h2>Cost</h2>"
             yield _image(
                 figures.draw_costs(result),
