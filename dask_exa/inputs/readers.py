@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dask_exa.inputs import (
     damask,
+    dyablo,
     goosefft,
     gysela,
     hdf5,
@@ -39,6 +40,7 @@ READERS = (
     Reader("the name of a built-in simulation", simulations.recognise, simulations.open_simulation),
     Reader("fields of Tokam2D", tokam2d.recognise, tokam2d.open_fields),
     Reader("the folder of a run of Tokam2D", tokam2d_folder.recognise, tokam2d_folder.open_folder),
+    Reader("an output of Dyablo", dyablo.recognise, dyablo.open_snapshots),
     Reader("files of PyGyro", pygyro.recognise, pygyro.open_run),
     Reader("files of Gysela", gysela.recognise, gysela.open_run),
     Reader("a result of DAMASK", damask.recognise, damask.open_result),
