@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from dask_exa.datasets.amr_blast import AmrBlast
 from dask_exa.datasets.crystal import Crystal
 from dask_exa.datasets.interferometer import Interferometer
 from dask_exa.datasets.tokam2d import Tokam2D
@@ -15,6 +16,7 @@ from dask_exa.datasets.vlasov import Vlasov
 from dask_exa.inputs.stream import Stream
 
 SIMULATIONS: dict[str, Callable[..., Any]] = {
+    "amr-blast": AmrBlast,
     "crystal": Crystal,
     "interferometer": Interferometer,
     "tokam2d": Tokam2D.sol,

@@ -50,3 +50,38 @@ def closure_amplitude(visibility, p, q, r, s):
     """|V_pq| |V_rs| / (|V_pr| |V_qs|), with p < q < r < s."""
     v = visibility
     return abs(v[p, q]) * abs(v[r, s]) / (abs(v[p, r]) * abs(v[q, s]))
+
+
+def sums_of_baseline(visibility, weight):
+    """All sums of `BaselineSums` for one baseline: (time, channel, polarisation)."""
+    n_times, n_channels, n_polarisations = visibility.shape
+    real = ("count", "weight", "amplitude", "power", "plain_power", "plain_square")
+    sums = dict.fromkeys(real, 0.0)
+    sums |= dict.fromkeys(("visibility", "next_dump", "next_channel"), 0j)
+
+    def product(t, f, p, t_before, f_before):
+        if min(t_before, f_before) < 0 or weight[t_before, f_before, p] == 0:
+            return 0j
+        both = float(weight[t, f, p]) * float(weight[t_before, f_before, p])
+        return (
+            both
+            * complex(visibility[t, f, p])
+            * complex(visibility[t_before, f_before, p]).conjugate()
+        )
+
+    for t in range(n_times):
+        for f in range(n_channels):
+            for p in range(n_polarisations):
+                w, value = float(weight[t, f, p]), complex(visibility[t, f, p])
+                if w == 0:
+                    continue
+                sums["count"] += 1
+                sums["weight"] += w
+                sums["amplitude"] += w * abs(value)
+                sums["power"] += w * abs(value) ** 2
+                sums["visibility"] += w * value
+                sums["plain_power"] += abs(value) ** 2
+                sums["plain_square"] += abs(value) ** 4
+                sums["next_dump"] += product(t, f, p, t - 1, f)
+                sums["next_channel"] += product(t, f, p, t, f - 1)
+    return sums
