@@ -39,9 +39,9 @@ class CrystalFields:
     A step keeps its variables and gets ``von_mises`` on its cells and, where there is a coordinate
     ``grain``, ``grain_stress``, the mean deviator of every grain. Its coordinate ``imbalance`` is
     the norm of the divergence of the stress relative to that of its gradient; a crystal without
-    strain goes without, and a field in several chunks, which would have to be read whole. The
-    attribute ``stress_strain`` has the mean strain and stress of all steps so far, along the first
-    strain that is not zero.
+    strain goes without, and so does a large field in several chunks, which would have to be read
+    whole. The attribute ``stress_strain`` has the mean strain and stress of all steps so far, along
+    the first strain that is not zero.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class CrystalFields:
             made["grain_stress"] = _grain_deviators(stress, step.grain)
         represented = step.assign(made)
         is_loaded = bool((abs(strain) > _UNLOADED).any())  # else all stress is rounding
-        if is_loaded and (not is_dask(force.data) or force.data.npartitions == 1):
+        if is_loaded and _is_whole(force):
             balance = np.sqrt((force_imbalance(force) ** 2).mean())
             represented = represented.assign_coords(imbalance=balance)
         self._add_to_curve(stress, strain)
@@ -150,8 +150,8 @@ def crystal_detector(stream: Stream) -> FieldDetector:
 def draw_pictures(step: xr.Dataset, represented: xr.Dataset, alarms: list[Alarm]) -> Pictures:
     """Draw stress and imbalance with the grains, and the stress-strain curve up to the step."""
     force, _, _ = _tensors(step)
-    grain = step.grain if "grain" in represented.coords else None
-    fields = draw_crystal(represented.von_mises, force_imbalance(force), grain)
+    parts = next((step[name] for name in ("grain", "phase") if name in step.coords), None)
+    fields = draw_crystal(represented.von_mises, force_imbalance(force), parts)
     curve = draw_stress_strain(represented.stress_strain, represented.von_mises.attrs["units"])
     return [("Stress and balance of forces", fields), ("Stress-strain curve", curve)]
 

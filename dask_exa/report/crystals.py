@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from dask_exa.report import panels
 from dask_exa.report.figures import COLORS, GREY, INK, SEQUENTIAL, add_bar, new_figure
 
-_BALANCED = 1e-3
+_BALANCED = 1e-2
 """Imbalance below which nobody worries: the top of the scale is never lower."""
-_DECADES = 4
+_DECADES = 5
 
 
 def draw_crystal(
@@ -28,7 +28,7 @@ def draw_crystal(
     stress, imbalance : xarray.DataArray
         On the cells of a grid of two or three dimensions: the plane through the middle is shown.
     grain : xarray.DataArray of int, optional
-        Number of the grain of every cell.
+        Number of the grain, or of the phase, of every cell.
 
     Returns
     -------
