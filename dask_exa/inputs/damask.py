@@ -8,8 +8,10 @@ from typing import Any
 
 import h5py
 import numpy as np
+import xarray as xr
 
 from dask_exa.inputs import hdf5
+from dask_exa.inputs.all_steps import stack_steps
 from dask_exa.inputs.arrays import StoredArray, stream_arrays
 from dask_exa.inputs.stream import Stream
 
@@ -66,6 +68,24 @@ def open_result(source: str, *, chunks: Any = None, variables: Any = None) -> St
     except BaseException:
         file.close()
         raise
+
+
+def open_damask(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
+    """Open a result of DAMASK as one data set, lazily: a chunk a step.
+
+    Parameters
+    ----------
+    path : path-like
+        See `open_result`.
+    chunks : optional
+        How to split steps, as for `dask_exa.inputs.open_stream`; by default not at all.
+
+    Returns
+    -------
+    xarray.Dataset
+        Fields along ``time``, x, y, z and components.
+    """
+    return stack_steps(open_result(os.fspath(path), chunks={} if chunks is None else chunks))
 
 
 class _Result:

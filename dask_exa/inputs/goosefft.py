@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import h5py
 import numpy as np
+import xarray as xr
 
 from dask_exa.inputs import hdf5
+from dask_exa.inputs.all_steps import stack_steps
 from dask_exa.inputs.arrays import StoredArray, stream_arrays
 from dask_exa.inputs.stream import Stream
 
@@ -86,6 +89,24 @@ def open_tensors(source: str, *, chunks: Any = None, variables: Any = None) -> S
     except BaseException:
         file.close()
         raise
+
+
+def open_goosefft(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
+    """Open tensors of GooseFFT as one data set, lazily: a chunk a step.
+
+    Parameters
+    ----------
+    path : path-like
+        See `open_tensors`.
+    chunks : optional
+        How to split steps, as for `dask_exa.inputs.open_stream`; by default not at all.
+
+    Returns
+    -------
+    xarray.Dataset
+        Fields along ``time``, x, y, z and components.
+    """
+    return stack_steps(open_tensors(os.fspath(path), chunks={} if chunks is None else chunks))
 
 
 def _named(array: StoredArray, n_steps: int, cells: tuple[int, ...]) -> StoredArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from dask_exa.inputs.all_steps import stack_steps
 from dask_exa.inputs.step_files import (
     FollowedFolder,
     IncompleteFileError,
@@ -77,7 +79,7 @@ def open_run(
     """
     path = Path(source)
 
-    def read_step(file: Path) -> xr.Dataset:
+    def read_step(file: Path, chunks: Any = chunks) -> xr.Dataset:
         layout = _Layout(file)
         names = tuple(layout.variables) if variables is None else tuple(variables)
         unknown = [name for name in names if name not in layout.variables]
@@ -88,14 +90,17 @@ def open_run(
             )
         found = read_variables(file, {name: layout.variables[name] for name in names}, chunks)
         step = xr.Dataset(found, coords={"time": ((), layout.time)})
-        fitting = {d: points for d, points in layout.mesh.items() if d in step.dims}
+        # the file of one rank may have the mesh of all
+        fitting = {d: p for d, p in layout.mesh.items() if step.sizes.get(d) == p[1].size}
         return step.assign_coords(fitting)
 
     if path.is_dir():
-        followed = FollowedFolder(path, _STEP, read_step, timeout=timeout)
+        followed = FollowedFolder(
+            path, _STEP, read_step, timeout=timeout, peek=lambda file: read_step(file, {})
+        )
         return stream_folder(followed, name=source, what="VOICEXX_00000.h5 and so on")
     try:
-        step = read_step(path).assign_coords(timestep=((), 0))
+        step = read_step(path, {})
     except IncompleteFileError as error:
         raise OSError(
             f"source={source!r}: {error}; wait until it is written, or copy it."
@@ -107,6 +112,24 @@ def open_run(
         variables=tuple(map(str, step.data_vars)),
         n_steps=1,
     )
+
+
+def open_gysela(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
+    """Open a run of Gysela or gyselalib++ as one data set, lazily: a chunk a step.
+
+    Parameters
+    ----------
+    path : path-like
+        See `open_run`.
+    chunks : optional
+        How to split steps, as for `dask_exa.inputs.open_stream`; by default not at all.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``f`` and ``potential``, or moments, along ``time`` and the dimensions of the mesh.
+    """
+    return stack_steps(open_run(os.fspath(path), chunks={} if chunks is None else chunks))
 
 
 class _Layout:

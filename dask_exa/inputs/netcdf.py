@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from scipy.io import netcdf_file
 
+from dask_exa.inputs.all_steps import stack_steps
 from dask_exa.inputs.arrays import StoredArray, stream_arrays
 from dask_exa.inputs.stream import Stream
 
@@ -64,6 +66,24 @@ def open_file(source: str, *, chunks: Any = None, variables: Any = None) -> Stre
             "again."
         ) from error
     return stream_arrays(arrays, name=source, chunks=chunks, variables=variables)
+
+
+def open_netcdf(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
+    """Open a NetCDF 3 file as one data set, lazily: a chunk a step.
+
+    Parameters
+    ----------
+    path : path-like
+        See `open_file`.
+    chunks : optional
+        How to split steps, as for `dask_exa.inputs.open_stream`; by default not at all.
+
+    Returns
+    -------
+    xarray.Dataset
+        Variables that share the time axis.
+    """
+    return stack_steps(open_file(os.fspath(path), chunks={} if chunks is None else chunks))
 
 
 def _stored(path: str, name: str, variable: Any) -> StoredArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from dask_exa.inputs import hdf5
+from dask_exa.inputs.all_steps import stack_steps
 from dask_exa.inputs.step_files import (
     FollowedFolder,
     IncompleteFileError,
@@ -85,7 +87,7 @@ def open_run(
         raise ValueError(f"variables={names} are not all in {source!r}; it has {there}.")
     mesh = read_mesh(path if path.is_dir() else path.parent)
 
-    def read_step(file: Path) -> xr.Dataset:
+    def read_step(file: Path, chunks: Any = chunks) -> xr.Dataset:
         number = int(_match(file, names[0])[1])
         fields = {}
         for name in names:
@@ -96,8 +98,28 @@ def open_run(
         return _on_mesh(xr.Dataset(fields, coords={"time": ((), float(number))}), mesh)
 
     folder, pattern = (path, _NAME[names[0]]) if path.is_dir() else _single(path)
-    followed = FollowedFolder(folder, pattern, read_step, timeout=timeout)
+    followed = FollowedFolder(
+        folder, pattern, read_step, timeout=timeout, peek=lambda file: read_step(file, {})
+    )
     return stream_folder(followed, name=source, what="grid_000000.h5, phi_000000.h5 and so on")
+
+
+def open_pygyro(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
+    """Open a run of PyGyro as one data set, lazily: a chunk a step.
+
+    Parameters
+    ----------
+    path : path-like
+        See `open_run`.
+    chunks : optional
+        How to split steps, as for `dask_exa.inputs.open_stream`; by default not at all.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``f`` and ``potential`` along ``time`` and the dimensions of the mesh.
+    """
+    return stack_steps(open_run(os.fspath(path), chunks={} if chunks is None else chunks))
 
 
 def read_mesh(folder: Any) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:

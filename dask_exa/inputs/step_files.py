@@ -81,6 +81,8 @@ class FollowedFolder:
         all.
     has_ended : callable, optional
         Whether no more files will come.
+    peek : callable, optional
+        The same as `read` without reading arrays, for steps that are skipped.
 
     Attributes
     ----------
@@ -96,10 +98,12 @@ class FollowedFolder:
         *,
         timeout: float = 0.0,
         has_ended: Callable[[], bool] = lambda: False,
+        peek: Callable[[Path], xr.Dataset] | None = None,
     ) -> None:
         check_positive("timeout", timeout, zero=True)
         self.folder, self.pattern = Path(folder), pattern
         self._read, self.timeout, self._has_ended = read, timeout, has_ended
+        self.peek = read if peek is None else peek
         self.faults: list[str] = []
 
     def steps(self, start: int = 0) -> Iterator[xr.Dataset]:
@@ -107,20 +111,30 @@ class FollowedFolder:
         last, position = -1, 0
         while (file := self._next(last)) is not None:
             last = file.number
-            step = self._finished(file)
+            is_skipped = position < start
+            step = self._finished(file, self.peek if is_skipped else self._read)
             if step is None:
                 continue
-            if position >= start:
-                yield step.assign_coords(timestep=((), file.number))
             position += 1
+            if not is_skipped:
+                yield step.assign_coords(timestep=((), file.number))
+
+    def first(self) -> xr.Dataset | None:
+        """Return the first complete step, its arrays perhaps lazy; None where there is none."""
+        steps = FollowedFolder(
+            self.folder, self.pattern, self.peek, timeout=self.timeout, has_ended=self._has_ended
+        )
+        found = next(steps.steps(), None)
+        self.faults = list(dict.fromkeys([*self.faults, *steps.faults]))
+        return found
+
+    def count(self) -> int:
+        """Return the number of complete files, where no more are waited for."""
+        return sum(self._finished(file, self.peek) is not None for file in self.files())
 
     def files(self) -> list[StepFile]:
         """Return the files that are there now."""
         return list_step_files(self.folder, self.pattern)
-
-    def can_open_all(self) -> bool:
-        """Whether no file is cut off, so that the number of steps is that of the files."""
-        return all(_can_open(file.path) for file in self.files())
 
     def _next(self, last: int) -> StepFile | None:
         """Return the first file after a number, once there is one; None when none comes."""
@@ -132,7 +146,7 @@ class FollowedFolder:
         found = wait_until(look, self.timeout)
         return found if isinstance(found, StepFile) else None
 
-    def _finished(self, file: StepFile) -> xr.Dataset | None:
+    def _finished(self, file: StepFile, read: Callable[[Path], xr.Dataset]) -> xr.Dataset | None:
         """Return the step in a file once it is complete; None, and take a note, if it stays so."""
         reason = ""
 
@@ -140,7 +154,7 @@ class FollowedFolder:
             nonlocal reason
             is_passed = any(other.number > file.number for other in self.files())
             try:
-                return _Whole(self._read(file.path))
+                return _Whole(read(file.path))
             except (IncompleteFileError, FileNotFoundError) as error:
                 reason = str(error)
                 return is_passed or not file.path.exists()
@@ -152,14 +166,6 @@ class FollowedFolder:
         if file.path.exists() and note not in self.faults:
             self.faults.append(note)
         return None
-
-
-def _can_open(path: Path) -> bool:
-    try:
-        h5py.File(path).close()
-    except OSError:
-        return False
-    return True
 
 
 class _Whole(NamedTuple):
@@ -190,7 +196,7 @@ def stream_folder(followed: FollowedFolder, *, name: str, what: str, steps: Any 
         When there is no complete file, after the time-out.
     """
     read = followed.steps if steps is None else steps
-    first = next(read(0), None)
+    first = followed.first()
     if first is None:
         there = sorted(path.name for path in followed.folder.iterdir())
         faults = "; ".join(followed.faults) or "there is none"
@@ -199,13 +205,13 @@ def stream_folder(followed: FollowedFolder, *, name: str, what: str, steps: Any 
             f"{faults}. The folder has {', '.join(there[:6]) or 'nothing'}; pass a longer timeout= "
             "if the run has only just begun."
         )
-    is_complete = followed.timeout == 0 and steps is None and followed.can_open_all()
+    is_growing = followed.timeout > 0 or steps is not None
     stream = Stream(
         read,
         name=name,
         sizes={str(dim): size for dim, size in first.sizes.items()},
         variables=tuple(str(variable) for variable in first.data_vars),
-        n_steps=len(followed.files()) if is_complete else None,
+        n_steps=None if is_growing else followed.count(),
     )
     stream.faults = followed.faults
     return stream

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import xarray as xr
 from dask_exa.datasets._spectral import positions
 from dask_exa.datasets._tokam2d_inputs import read_parameters, read_time_step
 from dask_exa.inputs import tokam2d
+from dask_exa.inputs.all_steps import stack_steps
 from dask_exa.inputs.step_files import (
     FollowedFolder,
     Variable,
@@ -99,6 +101,27 @@ def open_folder(
                 yield from rest.read(max(position, start) + len(followed.faults))
 
     return stream_folder(followed, name=source, what="fields_00000.h5 and so on", steps=steps)
+
+
+def open_tokam2d(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
+    """Open what there is of a run of Tokam2D as one data set, lazily where it has ended.
+
+    Parameters
+    ----------
+    path : path-like
+        A folder, see `open_folder`, or its ``simulation_fields.h5``.
+    chunks : optional
+        How to split steps, as for `dask_exa.inputs.open_stream`; by default not at all.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``density`` and ``potential`` along ``time``, y and x.
+    """
+    source, chunks = os.fspath(path), {} if chunks is None else chunks
+    if Path(source).is_dir():
+        return stack_steps(open_folder(source, chunks=chunks, timeout=0.0))
+    return stack_steps(tokam2d.open_fields(source, chunks=chunks))
 
 
 class _Constants:

@@ -38,39 +38,36 @@ def _reduce_rows(
     f, columns, point_weights, velocity_weights, projected
 ):  # pragma: no cover  (compiled)
     n_points, n_velocities = f.shape
-    n_columns = columns.shape[0]
     marginal = np.zeros(n_velocities)
-    row = np.empty(n_velocities)
-    absolute, squares = 0.0, 0.0
-    largest, smallest = -np.inf, np.inf
+    # Of every velocity by itself: neighbours in memory are then added side by side, in vectors.
+    absolute, squares = np.zeros(n_velocities), np.zeros(n_velocities)
+    largest, smallest = np.full(n_velocities, -np.inf), np.full(n_velocities, np.inf)
     for i in range(n_points):
         weight = point_weights[i]
-        # Short loops that each do one thing run in vectors; the row stays in the nearest cache.
+        row = f[i]
         for j in range(n_velocities):
-            row[j] = f[i, j]
-            marginal[j] += weight * row[j]
-        row_absolute, row_squares = 0.0, 0.0
-        for j in range(n_velocities):
-            share = velocity_weights[j] * row[j]
-            row_absolute += abs(share)
-            row_squares += share * row[j]
-        absolute += weight * row_absolute
-        squares += weight * row_squares
-        for j in range(n_velocities):
-            largest = max(largest, row[j])
-            smallest = min(smallest, row[j])
-        _project(row, columns, n_columns, projected[i])
-    return marginal, absolute, squares, largest, smallest
+            value = np.float64(row[j])
+            share = weight * value
+            marginal[j] += share
+            absolute[j] += abs(share)
+            squares[j] += share * value
+            largest[j] = value if value > largest[j] else largest[j]
+            smallest[j] = value if value < smallest[j] else smallest[j]
+        _project(row, columns, projected[i])
+    absolute *= velocity_weights
+    squares *= velocity_weights
+    return marginal, absolute.sum(), squares.sum(), largest.max(), smallest.min()
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_ANY_ORDER, inline="always")
-def _project(row, columns, n_columns, out):  # pragma: no cover  (compiled)
+def _project(row, columns, out):  # pragma: no cover  (compiled)
     """Write the sums of a row with all columns, four at a time: each value is loaded once."""
+    n_columns = len(columns)
     n_fours = n_columns // 4 * 4
     for k in range(0, n_fours, 4):
         a, b, c, d = 0.0, 0.0, 0.0, 0.0
         for j in range(row.size):
-            value = row[j]
+            value = np.float64(row[j])
             a += value * columns[k, j]
             b += value * columns[k + 1, j]
             c += value * columns[k + 2, j]
@@ -79,5 +76,5 @@ def _project(row, columns, n_columns, out):  # pragma: no cover  (compiled)
     for k in range(n_fours, n_columns):
         total = 0.0
         for j in range(row.size):
-            total += row[j] * columns[k, j]
+            total += np.float64(row[j]) * columns[k, j]
         out[k] = total

@@ -123,6 +123,16 @@ def test_lazy_steps_give_the_same():
         assert float(found.l2f) == pytest.approx(float(expected.l2f), rel=1e-13)
 
 
+def test_what_invariants_are_compared_with():
+    frame = Vlasov.landau(shape=(8, 16)).fields
+    represent = PlasmaFields()
+    steps = [represent(frame.assign(f=scale * frame.f)) for scale in (1.0, 0.8, 0.9)]
+    assert [float(step.particle_drift) for step in steps] == pytest.approx([0, 0.2, 0.1])
+    assert [float(step.max_growth) for step in steps] == pytest.approx([0, -0.2, -0.1])
+    # the norm may never grow again: relative to the smallest so far
+    assert [float(step.l2_growth) for step in steps] == pytest.approx([0, -0.2, 0.125])
+
+
 def test_iterations_begin_anew():
     stream = RepresentedStream(open_stream("vlasov-landau"), USE_CASE.represent)
     first, second = (next(iter(stream)) for _ in range(2))

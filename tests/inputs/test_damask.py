@@ -69,6 +69,11 @@ def test_phases_are_put_together_on_the_grid(tmp_path):
         np.testing.assert_array_equal(step.F, fields[int(step.timestep)])
     assert steps[0].y.values.tolist() == [0.25, 0.75, 1.25]
     assert steps[0].phase.attrs["phases"] == ["alpha", "beta"]
+    with h5py.File(path) as file:
+        labels = file["cell_to/phase"]["label"][:, 0]
+    for x, y, z in np.ndindex(CELLS):
+        name = steps[0].phase.attrs["phases"][int(steps[0].phase[x, y, z])]
+        assert name == labels[x + 2 * y + 6 * z].decode()
 
 
 def test_lazy_increments_are_read_where_they_are_needed(tmp_path):

@@ -5,6 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
+from dask_exa.inputs import gysela
 from dask_exa.inputs.gysela import open_run, recognise
 from dask_exa.inputs.velocity_space import summarize
 
@@ -129,6 +130,33 @@ def test_lazy_steps_leave_no_file_open(tmp_path):
     np.testing.assert_array_equal(step.f, f)
 
 
+def test_steps_that_are_skipped_are_not_read(tmp_path, monkeypatch):
+    for number in range(3):
+        write_reduced(tmp_path, number)
+    read, asked = gysela.read_variables, []
+
+    def note_and_read(path, variables, chunks):
+        asked.append((path.name[-4], chunks))
+        return read(path, variables, chunks)
+
+    with open_run(str(tmp_path)) as stream:
+        monkeypatch.setattr(gysela, "read_variables", note_and_read)
+        assert [int(step.timestep) for step in stream.read(2)] == [2]
+    assert asked == [("0", {}), ("1", {}), ("2", None)]
+
+
+def test_the_file_of_one_rank_with_the_mesh_of_all(tmp_path):
+    path = tmp_path / "fdistribu_5D_output_0.h5"
+    write_5d(path)
+    with h5py.File(path, "a") as file:
+        del file["tor1"]
+        file["tor1"] = np.linspace(0, 1, 10)
+    with open_run(str(path)) as stream:
+        (step,) = stream
+    assert "tor1" not in step.coords
+    assert step.sizes["tor1"] == 5
+
+
 def test_damaged_steps_are_left_out_with_a_note(tmp_path):
     for number in range(4):
         write_reduced(tmp_path, number)
@@ -138,6 +166,7 @@ def test_damaged_steps_are_left_out_with_a_note(tmp_path):
         del file["fdistribu"]
         file["fdistribu"] = np.zeros((2, 5, 8))
     with open_run(str(tmp_path)) as stream:
+        assert len(stream) == 2
         assert [int(step.timestep) for step in stream] == [0, 3]
     assert [note.partition(" was")[0] for note in stream.faults] == [cut.name, "VOICEXX_00002.h5"]
     assert "(2, 5, 8), which is not that of the mesh" in stream.faults[1]
