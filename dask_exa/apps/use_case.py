@@ -9,6 +9,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from dask_exa.anomaly.alarm import Alarm
+from dask_exa.apps.detection import MAX_PICTURES
 from dask_exa.apps.session import Session
 from dask_exa.inputs.represented import RepresentedStream
 from dask_exa.inputs.stream import Stream
@@ -33,7 +34,7 @@ class UseCase(NamedTuple):
 
 
 class Album:
-    """The pictures of a run: of the step of its first alarm, and of its last step.
+    """The pictures of a run: of steps with a first alarm about a variable, and of the last step.
 
     Parameters
     ----------
@@ -43,22 +44,25 @@ class Album:
 
     def __init__(self, use_case: UseCase, stream: RepresentedStream) -> None:
         self.use_case, self.stream = use_case, stream
-        self._at_alarm: Pictures = []
+        self._drawn: dict[int, Pictures] = {}
+        self._told: set[str] = set()
 
     def look(self, session: Session) -> None:
-        """Draw the step that a session has just seen, if it has the first alarm."""
-        if session.new_alarms and not self._at_alarm:
-            self._at_alarm = self._draw(session)
+        """Draw the step that a session has just seen, if it has an alarm of a new kind."""
+        kinds = {alarm.variable for alarm in session.new_alarms} - self._told
+        if kinds and len(self._drawn) < MAX_PICTURES:
+            self._told |= kinds
+            self._draw(session)
 
     def finish(self, session: Session) -> Pictures:
         """Return all pictures of the run."""
-        is_alarm_last = bool(self._at_alarm) and bool(session.new_alarms)
-        return self._at_alarm + ([] if is_alarm_last else self._draw(session))
+        self._draw(session)
+        return [picture for pictures in self._drawn.values() for picture in pictures]
 
-    def _draw(self, session: Session) -> Pictures:
-        if self.stream.original is None or not session.kept:
-            return []
+    def _draw(self, session: Session) -> None:
+        step = session.history["timestep"][-1] if session.n_steps else None
+        if self.stream.original is None or step is None or step in self._drawn:
+            return
         represented = session.kept[-1][1]
-        step = f"step {int(represented.timestep)}"
         drawn = self.use_case.pictures(self.stream.original, represented, session.finding.alarms)
-        return [(f"{title}, {step}", figure) for title, figure in drawn]
+        self._drawn[step] = [(f"{title}, step {step}", figure) for title, figure in drawn]

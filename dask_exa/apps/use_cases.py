@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dask_exa.apps import coddex, dyablo, gysela
+from dask_exa.apps import coddex, dyablo, gysela, ska
 from dask_exa.apps.use_case import UseCase
 from dask_exa.inputs.stream import Stream
 
-USE_CASES: tuple[UseCase, ...] = (coddex.USE_CASE, dyablo.USE_CASE, gysela.USE_CASE)
+USE_CASES: tuple[UseCase, ...] = (
+    coddex.USE_CASE,
+    dyablo.USE_CASE,
+    gysela.USE_CASE,
+    ska.USE_CASE,
+)
 
 
 def find_use_case(stream: Stream) -> UseCase | None:

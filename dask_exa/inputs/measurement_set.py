@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def open_measurement_set(path: str | os.PathLike[str], **options: Any) -> xr.Dat
     ------
     ImportError
         Without the extra ``radio``.
+    OSError
+        When the tables are damaged, or their writer has locked them.
     ValueError
         When there are no rows, several fields or spectral windows of which none is chosen, two
         rows of one baseline at one time, or no such column.
@@ -96,7 +99,8 @@ def _read(
         raise ValueError(
             f"column={column!r} is not in {source!r}; it has {', '.join(cubes) or 'none'}."
         )
-    time, antenna1, antenna2 = (rows[name].values for name in _ORDER)
+    with _naming(source):
+        time, antenna1, antenna2 = (rows[name].values for name in _ORDER)
     grid = _Grid(source, time, antenna1, antenna2, autocorrelations)
     rows = tables.choose(field, data_description, chunks=grid.counts)
     n_channels, n_correlations = rows[column].shape[1:]
@@ -138,9 +142,7 @@ class _Tables:
         self, field: int | None, data_description: int | None, chunks: Any = None
     ) -> xr.Dataset:
         """Return the rows of one field and one data description, in order of time and antennas."""
-        parts = self._library.xds_from_ms(
-            self.source, group_cols=list(_GROUP), index_cols=list(_ORDER)
-        )
+        parts = self._open(self.source, group_cols=list(_GROUP), index_cols=list(_ORDER))
         wanted = dict(zip(_GROUP, (field, data_description), strict=True))
         found = [
             i
@@ -158,7 +160,7 @@ class _Tables:
                 f"data_description={data_description}; pass those of one of: {there or 'no rows'}."
             )
         if chunks is not None:
-            parts = self._library.xds_from_ms(
+            parts = self._open(
                 self.source,
                 group_cols=list(_GROUP),
                 index_cols=list(_ORDER),
@@ -168,8 +170,31 @@ class _Tables:
 
     def row(self, table: str, number: int) -> xr.Dataset:
         """Return one row of a subtable; their columns may have other lengths in every row."""
-        rows = self._library.xds_from_table(f"{self.source}::{table}", group_cols="__row__")
-        return rows[number].isel(row=0)
+        rows = self._open(f"{self.source}::{table}", group_cols="__row__")
+        with _naming(self.source):
+            return rows[number].isel(row=0).compute()
+
+    def _open(self, table: str, **options: Any) -> list[xr.Dataset]:
+        with _naming(self.source):
+            return self._library.xds_from_table(table, **options)
+
+
+@contextlib.contextmanager
+def _naming(source: str) -> Iterator[None]:
+    """Turn errors of casacore into ones that name the Measurement Set and say what to do.
+
+    Raises
+    ------
+    OSError
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise OSError(
+            f"source={source!r} is a Measurement Set that cannot be read ({reason}); wait until "
+            "its writer has closed it, or copy it again."
+        ) from error
 
 
 class _Grid:
@@ -183,6 +208,7 @@ class _Grid:
         antenna2: np.ndarray,
         autocorrelations: bool,
     ) -> None:
+        self.source = source
         used = (antenna1 != antenna2) | autocorrelations
         if not used.any():
             raise ValueError(
@@ -222,18 +248,29 @@ class _Column:
         self.dtype, self.ndim = columns[0].dtype, len(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Read some times, and return a part of them."""
+        """Read some times, those that follow each other together, and return a part of them."""
         at_times, *rest = as_slices(key, self.shape)
         times = np.arange(self.shape[0])[at_times]
-        values = np.full((times.size, *self.shape[1:]), self.missing, self.dtype)
-        for place, time in enumerate(np.atleast_1d(times)):
-            rows = slice(*self.grid.starts[time : time + 2])
-            parts = dask.compute(*(c[rows] for c in self.columns), scheduler="synchronous")
-            baselines = self.grid.baselines[rows]
-            used = baselines >= 0
-            found = self.combine(self.shape[2:], *(part[used] for part in parts))
-            values[place, baselines[used]] = found
+        wanted = np.atleast_1d(times)
+        values = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        for run in np.split(np.arange(len(wanted)), np.flatnonzero(np.diff(wanted) != 1) + 1):
+            if len(run):
+                values[run] = self._read(wanted[run[0]], wanted[run[-1]] + 1)
         return (values if times.ndim else values[0])[(*(slice(None),) * times.ndim, *rest)]
+
+    def _read(self, first: int, last: int) -> np.ndarray:
+        """Return the values from one time to another, (n_times, n_baselines, …)."""
+        grid = self.grid
+        rows = slice(grid.starts[first], grid.starts[last])
+        with _naming(grid.source):
+            parts = dask.compute(*(c[rows] for c in self.columns), scheduler="synchronous")
+        baselines = grid.baselines[rows]
+        used = baselines >= 0
+        times = np.repeat(np.arange(last - first), grid.counts[first:last])
+        values = np.full((last - first, *self.shape[1:]), self.missing, self.dtype)
+        found = self.combine(self.shape[2:], *(part[used] for part in parts))
+        values[times[used], baselines[used]] = found
+        return values
 
 
 def _first(sizes: tuple[int, ...], rows: np.ndarray) -> np.ndarray:

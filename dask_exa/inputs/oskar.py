@@ -26,6 +26,7 @@ _SECONDS_PER_DAY = 86400.0
 _DIMENSIONS, _CROSS_CORRELATIONS, _STATION_UVW = 1, 3, (7, 8, 9)
 # tags of the header
 _N_STEPS, _N_CHANNELS, _N_STATIONS = 8, 10, 11
+_IS_DRIFT_SCAN = 21
 _PHASE_CENTRE, _FREQUENCY, _FREQUENCY_STEP = 22, 23, 24
 _START, _TIME_STEP = 26, 27
 _PLACE, _STATION_OFFSETS, _ELEMENTS = (29, 30), (32, 33, 34), (35, 36, 37)
@@ -36,8 +37,11 @@ def recognise(source: str) -> bool:
     path = Path(source)
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
 
 
 def open_visibilities(source: str, *, chunks: Any = None, variables: Any = None) -> Stream:
@@ -93,16 +97,21 @@ def read_array(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        When the header is not complete.
+        When the header is not complete, or the stations do not track a phase centre.
     """
     source = os.fspath(path)
     records, _ = read_records(source)
     header = {(r.tag, r.number): r for r in records if r.group == HEADER}
-    _check(source, {tag: record for (tag, index), record in header.items() if index == 0}, {})
+    firsts = {tag: record for (tag, number), record in header.items() if number == 0}
+    _check(source, firsts, {}, (*_PLACE, *_STATION_OFFSETS))
 
     def values(tag: int, index: int = 0) -> np.ndarray:
         return numbers(source, header[tag, index])
 
+    if _IS_DRIFT_SCAN in firsts and values(_IS_DRIFT_SCAN).any():
+        raise ValueError(
+            f"source={source!r} is a drift scan; only observations that track can be simulated."
+        )
     longitude, latitude = values(_PLACE[0])[0], values(_PLACE[1])[0]
     offsets = np.stack([values(tag) for tag in _STATION_OFFSETS], axis=1)
     stations = to_local(offsets, np.radians(longitude), np.radians(latitude))
@@ -156,6 +165,8 @@ def _read(source: str) -> StoredVisibilities:
     visibilities = _Visibilities(path, parts, (n_steps, n_channels, n_stations))
     antennas = np.triu_indices(n_stations, 1)
     phase_centre = np.radians(numbers(path, header[_PHASE_CENTRE]))
+    if _IS_DRIFT_SCAN in header and first(_IS_DRIFT_SCAN):
+        phase_centre[:] = np.nan  # it is an azimuth and an elevation
     start, length = first(_START) * _SECONDS_PER_DAY, first(_TIME_STEP)
     faults: tuple[str, ...] = ()
     if n_steps < n_planned or not is_whole:
@@ -172,9 +183,14 @@ def _read(source: str) -> StoredVisibilities:
     )
 
 
-def _check(source: str, header: dict[int, Record], blocks: dict[int, Any]) -> None:
+def _check(
+    source: str,
+    header: dict[int, Record],
+    blocks: dict[int, Any],
+    others: tuple[int, ...] = (),
+) -> None:
     needed = (_N_STEPS, _N_CHANNELS, _N_STATIONS, _PHASE_CENTRE, _FREQUENCY, _FREQUENCY_STEP)
-    missing = [tag for tag in (*needed, _START, _TIME_STEP) if tag not in header]
+    missing = [tag for tag in (*needed, _START, _TIME_STEP, *others) if tag not in header]
     if missing:
         found = f"has the tags {sorted(header)}" if header else "is missing"
         raise ValueError(

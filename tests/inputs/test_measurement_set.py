@@ -161,6 +161,15 @@ def test_bad_tables_are_named(tmp_path):
         measurement_set.open_measurement_set(empty)
 
 
+@pytest.mark.parametrize("damaged", ["table.dat", "SPECTRAL_WINDOW/table.dat", "table.f0"])
+def test_half_written_tables_are_named(tmp_path, damaged):
+    path = write(tmp_path / "run.ms", rows_of(1), 1)
+    with open(path / damaged, "r+b") as file:
+        file.truncate(file.seek(0, 2) // 3)
+    with pytest.raises(OSError, match=r"run.ms' is a Measurement Set that cannot be read"):
+        measurement_set.open_measurement_set(path).compute(scheduler="synchronous")
+
+
 def test_arrays_can_be_sent_to_other_processes(tmp_path):
     path = str(write(tmp_path / "run.ms", rows_of(4), 4))
     array = measurement_set._read(path).arrays["visibility"]

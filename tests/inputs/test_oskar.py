@@ -32,7 +32,7 @@ def values_of(kind="<c8", matrix=False):
     return (parts[0] + 1j * parts[1]).astype(kind), random.normal(size=(3, N_STEPS, N_STATIONS))
 
 
-def pieces(kind="<c8", matrix=False):
+def pieces(kind="<c8", matrix=False, more=()):
     """The bytes of a file, record by record."""
     visibilities, stations = values_of(kind, matrix)
     yield b"OSKARBIN\0\2" + bytes(54)
@@ -46,6 +46,7 @@ def pieces(kind="<c8", matrix=False):
         (24, [1e5], "<f8"),
         (26, [60000.0], "<f8"),
         (27, [8.0], "<f8"),
+        *more,
     ):
         yield record(11, tag, values, dtype)
     index = 0
@@ -165,6 +166,32 @@ def test_other_files_are_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message):
             oskar.open_oskar(path)
+
+
+def test_drift_scan_has_no_phase_centre(tmp_path):
+    path = tmp_path / "drift.vis"
+    place = [(tag, [1.0], "<f8") for tag in (29, 30)]
+    place += [(tag, np.arange(4.0), "<f8") for tag in (32, 33, 34)]
+    path.write_bytes(b"".join(pieces(more=[*place, (21, [1], "<i4")])))
+    assert np.isnan(oskar.open_oskar(path).right_ascension)
+    with pytest.raises(ValueError, match="is a drift scan"):
+        oskar.read_array(path)
+
+
+def test_array_needs_its_place(path, tmp_path):
+    with pytest.raises(ValueError, match=r"not \[29, 30, 32, 33, 34\]"):
+        oskar.read_array(path)
+    other = tmp_path / "placed.vis"
+    place = [(29, [30.0], "<f8"), (30, [0.0], "<f8")]
+    offsets = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0], [1, 1, 1.0]])
+    place += [(tag, column, "<f8") for tag, column in zip((32, 33, 34), offsets.T, strict=True)]
+    other.write_bytes(b"".join(pieces(more=place)))
+    found = oskar.read_array(other)
+    # on the equator the pole is north; 30 degrees east of Greenwich, east leans back
+    np.testing.assert_allclose(found["stations"][0], [0, 1, 0], atol=1e-15)
+    np.testing.assert_allclose(found["stations"][1], [np.sqrt(3) / 2, 0, 0.5], atol=1e-15)
+    assert (found["longitude"], found["start"], found["n_channels"]) == (30.0, 60000.0, 6)
+    assert "elements" not in found
 
 
 def test_damaged_block_is_named(tmp_path):

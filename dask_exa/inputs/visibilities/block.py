@@ -27,11 +27,6 @@ class Block(NamedTuple):
     has_polarisations: bool
     """Whether the source names them; there may be one."""
 
-    @property
-    def amplitude(self) -> np.ndarray:
-        """Moduli of the visibilities."""
-        return np.abs(self.visibility)
-
 
 def read_block(data: xr.Dataset) -> Block:
     """Return a step of a stream, or a window of several, as arrays in memory.

@@ -3,66 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import xarray as xr
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from dask_exa.inputs.visibilities.block import Block, read_block
+from dask_exa.kernels.baseline_sums import BaselineSums, baseline_sums
 
 
-def _amplitude(block: Block) -> np.ndarray:
-    return np.sqrt(_mean(block, block.amplitude**2))
+class _Measured(NamedTuple):
+    """What features are made of."""
+
+    block: Block
+    sums: BaselineSums
 
 
-def _variation(block: Block) -> np.ndarray:
+def _amplitude(found: _Measured) -> np.ndarray:
+    return np.sqrt(_ratio(found.sums.power, found.sums.weight))
+
+
+def _variation(found: _Measured) -> np.ndarray:
     """Return the standard deviation of the amplitudes over their mean."""
-    mean = _mean(block, block.amplitude)
-    centred = block.amplitude - mean[None, :, None, None]
-    return _ratio(np.sqrt(_mean(block, centred**2)), mean)
+    sums = found.sums
+    mean = _ratio(sums.amplitude, sums.weight)
+    variance = _ratio(sums.power, sums.weight) - mean**2
+    return _ratio(np.sqrt(np.maximum(variance, 0)), mean)
 
 
-def _coherence(block: Block) -> np.ndarray:
+def _coherence(found: _Measured) -> np.ndarray:
     """Return the modulus of the mean over the mean of the moduli: 1 where no phase turns."""
-    return _ratio(np.abs(_mean(block, block.visibility)), _mean(block, block.amplitude))
+    return _ratio(np.abs(found.sums.visibility), found.sums.amplitude)
 
 
-def _phase(block: Block) -> np.ndarray:
-    return np.angle(_mean(block, block.visibility))
+def _phase(found: _Measured) -> np.ndarray:
+    return np.angle(found.sums.visibility)
 
 
-def _kurtosis(block: Block) -> np.ndarray:
+def _kurtosis(found: _Measured) -> np.ndarray:
     """Return the spectral kurtosis, which is 1 for noise (Nita & Gary, eq. 8, for n = 1)."""
-    power = block.amplitude.astype(np.float64) ** 2
-    count = (block.weight > 0).sum(axis=(0, 2, 3))
-    first, second = power.sum(axis=(0, 2, 3)), (power**2).sum(axis=(0, 2, 3))
-    found = _ratio((count + 1.0) * (count * second - first**2), (count - 1.0) * first**2)
-    return np.where(count > 1, found, np.nan)
+    count, first, second = found.sums.count, found.sums.plain_power, found.sums.plain_square
+    kurtosis = _ratio((count + 1) * (count * second - first**2), (count - 1) * first**2)
+    return np.where(count > 1, kurtosis, np.nan)
 
 
-def _fringe_rate(block: Block) -> np.ndarray:
+def _fringe_rate(found: _Measured) -> np.ndarray:
     """Return turns of the phase per second, from each dump to the next."""
-    if len(block.time) < 2:
+    time = found.block.time
+    if len(time) < 2:
         raise ValueError(
             "features 'fringe_rate' takes two dumps or more; pass windows of a stream, "
             "stream.windows(2), or leave it out."
         )
-    return _turns(block, 0) / np.median(np.diff(block.time))
+    return np.angle(found.sums.next_dump) / (2 * np.pi) / np.median(np.diff(time))
 
 
-def _delay(block: Block) -> np.ndarray:
+def _delay(found: _Measured) -> np.ndarray:
     """Return turns of the phase per hertz, from each channel to the next: a delay in s."""
-    if len(block.frequency) < 2:
+    frequency = found.block.frequency
+    if len(frequency) < 2:
         raise ValueError("features 'delay' takes two channels or more; leave it out.")
-    return _turns(block, 2) / np.median(np.diff(block.frequency))
+    return np.angle(found.sums.next_channel) / (2 * np.pi) / np.median(np.diff(frequency))
 
 
-def _flagged(block: Block) -> np.ndarray:
-    return (block.weight == 0).mean(axis=(0, 2, 3))
+def _flagged(found: _Measured) -> np.ndarray:
+    n_times, _, *others = found.block.weight.shape
+    return 1 - found.sums.count / (n_times * np.prod(others))
 
 
-_FEATURES: dict[str, Callable[[Block], np.ndarray]] = {
+_FEATURES: dict[str, Callable[[_Measured], np.ndarray]] = {
     "amplitude": _amplitude,
     "variation": _variation,
     "coherence": _coherence,
@@ -116,7 +126,8 @@ def baseline_features(data: xr.Dataset, features: Sequence[str] | None = None) -
     """
     block = read_block(data)
     names = _choose(features, len(block.time))
-    columns = [np.asarray(_FEATURES[name](block), dtype=np.float64) for name in names]
+    found = _Measured(block, baseline_sums(block.visibility, block.weight))
+    columns = [np.asarray(_FEATURES[name](found), dtype=np.float64) for name in names]
     coords: dict[str, Any] = {"feature": list(names)}
     for name in ("antenna1", "antenna2"):
         if name in data:
@@ -200,28 +211,6 @@ def _choose(features: Sequence[str] | None, n_dumps: int) -> tuple[str, ...]:
     if unknown or not names:
         raise ValueError(f"features={list(names)} must be some of {', '.join(_FEATURES)}.")
     return names
-
-
-def _mean(block: Block, values: np.ndarray) -> np.ndarray:
-    """Return the weighted mean of every baseline; 0 without weights."""
-    weight = block.weight
-    kind = np.complex128 if values.dtype.kind == "c" else np.float64
-    total = (weight * values).sum(axis=(0, 2, 3), dtype=kind)
-    return _ratio(total, weight.sum(axis=(0, 2, 3), dtype=np.float64))
-
-
-def _turns(block: Block, axis: int) -> np.ndarray:
-    """Return by how many turns the phase goes on along an axis, from each entry to the next."""
-    before = np.arange(block.visibility.shape[axis] - 1)
-    after = before + 1
-
-    def part(values: np.ndarray, index: np.ndarray) -> np.ndarray:
-        return np.take(values, index, axis=axis)
-
-    weight = part(block.weight, before) * part(block.weight, after)
-    product = part(block.visibility, after) * part(block.visibility, before).conj()
-    total = (weight * product).sum(axis=(0, 2, 3), dtype=np.complex128)
-    return np.angle(total) / (2 * np.pi)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

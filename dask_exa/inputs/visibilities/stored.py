@@ -14,6 +14,9 @@ from dask_exa._visibilities import ATTRS, DIMS, UVW_DIMS
 from dask_exa.inputs.arrays import StoredArray, stream_arrays
 from dask_exa.inputs.stream import Stream
 
+_READ_AHEAD = 4 * 2**20
+"""Bytes of a variable that are read at once."""
+
 
 @dataclass(frozen=True)
 class StoredVisibilities:
@@ -32,8 +35,8 @@ class StoredVisibilities:
         In s and Hz.
     coordinates : dict
         Those of `dask_exa._visibilities.baseline_coordinates`.
-    times_per_chunk : int
-        Dumps that are best read together.
+    times_per_chunk : int, optional
+        Dumps that are best read together. Default: some megabytes.
     faults : tuple of str
         What of the file cannot be read, and why.
     close : callable, optional
@@ -45,7 +48,7 @@ class StoredVisibilities:
     time: np.ndarray
     frequency: np.ndarray
     coordinates: dict[str, Any]
-    times_per_chunk: int = 1
+    times_per_chunk: int | None = None
     faults: tuple[str, ...] = ()
     close: Callable[[], Any] | None = None
 
@@ -59,9 +62,15 @@ class StoredVisibilities:
             StoredArray("frequency", self.frequency, ("frequency",), ATTRS["frequency"]),
         ]
         stored = [
-            StoredArray(name, array, self._dims(name), ATTRS[name])
+            StoredArray(
+                name,
+                _ReadAhead(array) if chunks is None else array,
+                self._dims(name),
+                ATTRS[name],
+            )
             for name, array in self.arrays.items()
         ]
+        baselines = _ReadAhead(self.uvw)
         dumps = stream_arrays(
             [*stored, *axes],
             name=self.name,
@@ -72,7 +81,7 @@ class StoredVisibilities:
 
         def read(start: int) -> Iterator[xr.Dataset]:
             for position, step in enumerate(dumps.read(start), start):
-                uvw = np.asarray(self.uvw[position])
+                uvw = baselines[position]
                 yield step.assign_coords(uvw=(UVW_DIMS[1:], uvw, ATTRS["uvw"]))
 
         stream = Stream(
@@ -100,13 +109,38 @@ class StoredVisibilities:
         return xr.Dataset(data, coords={**axes, **self.coordinates})
 
     def _lazy(self, array: Any) -> da.Array:
-        chunks = (self.times_per_chunk, *array.shape[1:])
-        return da.from_array(array, chunks=chunks, name=False)
+        n_dumps = self.times_per_chunk or _dumps_at_once(self.arrays["visibility"])
+        return da.from_array(array, chunks=(n_dumps, *array.shape[1:]), name=False)
 
     def _dims(self, name: str) -> tuple[str, ...]:
         if name == "uvw":
             return UVW_DIMS
         return (*DIMS, "polarisation")[: len(self.arrays[name].shape)]
+
+
+def _dumps_at_once(array: Any) -> int:
+    n_bytes = int(np.prod(array.shape[1:])) * array.dtype.itemsize
+    return max(1, _READ_AHEAD // max(1, n_bytes))
+
+
+class _ReadAhead:
+    """Reads some dumps at once when it is asked for one: a call of a reader costs milliseconds."""
+
+    def __init__(self, array: Any) -> None:
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+        self.n_dumps = _dumps_at_once(array)
+        self._block: tuple[int, np.ndarray] = (0, np.empty(0))
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Return a copy of a part of one dump."""
+        position, *rest = as_slices(key, self.shape)
+        if isinstance(position, slice):
+            return np.asarray(self.array[key])
+        start, values = self._block
+        if not start <= position < start + len(values):
+            start, values = position, np.asarray(self.array[position : position + self.n_dumps])
+            self._block = (start, values)
+        return np.array(values[(position - start, *rest)])
 
 
 def as_slices(key: Any, shape: Sequence[int]) -> tuple[slice | int, ...]:

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import xarray as xr
+from sklearn.metrics import roc_auc_score
 
+from dask_exa.anomaly import IsolationForest
+from dask_exa.compose import make_streaming_pipeline
 from dask_exa.datasets import Sky
 from dask_exa.inputs import open_stream
 from dask_exa.inputs.visibilities import (
@@ -13,6 +16,7 @@ from dask_exa.inputs.visibilities import (
     closure_amplitudes,
     closure_phases,
 )
+from dask_exa.preprocessing import StandardScaler
 from tests.naive import _interferometer as naive
 
 N_STATIONS = 5
@@ -110,6 +114,20 @@ def test_transformer_gives_rows_of_the_same_features():
     assert "fringe_rate" not in BaselineFeatures().fit(window.isel(time=0)).names_
     window["flag"] = xr.ones_like(window.visibility, dtype=bool)
     assert np.isfinite(BaselineFeatures().fit_transform(window)).all()
+
+
+def test_pipeline_scores_the_baselines_of_a_bad_station():
+    event = {"kind": "bad", "timestep": 9, "n_timesteps": 4, "station": 3, "amplitude": 2.0}
+    windows = open_stream("interferometer", inject=event).windows(4, 4)
+    model = make_streaming_pipeline(
+        BaselineFeatures(), StandardScaler(), IsolationForest(random_state=0)
+    )
+    for _ in range(2):
+        model.partial_fit(next(windows))
+    last = next(windows)
+    faulty = last.faulty.values
+    assert faulty.sum() == 15
+    assert roc_auc_score(faulty, -model.score_samples(last)) > 0.95  # .989
 
 
 def test_bad_features_are_named():
