@@ -47,12 +47,17 @@ def test_import_adds_little_time(import_logs):
 
 PAGES = [
     "README.md",
+    "docs/adaptive-meshes.md",
     "docs/anomaly-detection.md",
     "docs/clustering-and-pipelines.md",
+    "docs/crystals.md",
+    "docs/data-of-codes.md",
     "docs/in-situ.md",
     "docs/in-situ-launching.md",
     "docs/in-situ-live-page.md",
     "docs/interoperability.md",
+    "docs/plasma-in-phase-space.md",
+    "docs/visibilities.md",
 ]
 
 

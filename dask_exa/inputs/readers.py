@@ -66,8 +66,10 @@ def open_stream(
     ----------
     source : str or path-like
         The name of a built-in simulation ("tokam2d", "tokam2d-sol", "tokam2d-hw",
-        "tokam2d-mhw"), a ``simulation_fields.h5`` of Tokam2D, any HDF5 file, or any zarr group
-        or array. Time is the dimension named ``time`` or ``t``, else the first axis.
+        "tokam2d-mhw", "vlasov", "vlasov-landau", "amr-blast", "crystal", "interferometer"); what
+        Tokam2D, Dyablo, PyGyro, Gysela, DAMASK, GooseFFT or OSKAR write; a Measurement Set; any
+        HDF5, NetCDF or zarr with a time axis: the dimension named ``time`` or ``t``, else the
+        first. The content decides, not the name; docs/data-of-codes.md has the list.
     chunks : int, "auto", or mapping of dimension to size, optional
         Give the variables of a step as Dask arrays in such chunks, read where they are needed.
         By default they are NumPy arrays, read when the step is asked for.
