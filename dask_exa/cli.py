@@ -199,9 +199,10 @@ def demo(out: str | None, **arguments: Any) -> None:
 def watch(source: str, out: str | None, **arguments: Any) -> None:
     """Learn the steps of SOURCE while they come.
 
-    SOURCE is a simulation_fields.h5 of Tokam2D, any HDF5 file, any zarr group or array, or the
-    name of a built-in simulation: tokam2d, tokam2d-sol, tokam2d-hw, tokam2d-mhw. The first axis is
-    time, unless another one is named so. Default folder: out.
+    SOURCE is what Tokam2D, Dyablo, PyGyro, Gysela, DAMASK, GooseFFT or OSKAR write, a Measurement
+    Set, any HDF5, NetCDF or zarr, or the name of a built-in simulation: tokam2d, tokam2d-sol,
+    tokam2d-hw, tokam2d-mhw, vlasov, vlasov-landau, amr-blast, crystal, interferometer. The first
+    axis is time, unless another one is named so. Default folder: out.
     """
     from dask_exa.apps.watch import watch as run_watch
 
