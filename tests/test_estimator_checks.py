@@ -13,6 +13,8 @@ from dask_exa.anomaly import FieldDetector, FieldMonitor
 from dask_exa.base import MergeableEstimator
 from dask_exa.decomposition import IncrementalPCA
 from dask_exa.inputs.amr import LeafFeatures
+from dask_exa.inputs.velocity_space import TensorProjection, VelocitySpaceFeatures
+from dask_exa.inputs.visibilities import BaselineFeatures, SkyResidual
 from dask_exa.testing.estimator_checks import (
     CHECKS_WITHOUT_DATA,
     examples_of,
@@ -25,6 +27,8 @@ from dask_exa.testing.every_estimator import ARGUMENTS, test_scikit_learn_checks
 
 PUBLIC = public_estimators("dask_exa")
 OF_STEPS = {FieldDetector, FieldMonitor}
+LEARN_NOTHING = {BaselineFeatures, LeafFeatures, TensorProjection, VelocitySpaceFeatures}
+OF_ONE_STREAM = {FieldDetector, SkyResidual}  # whose parts merge
 WITHOUT_MATRICES = [
     type(estimator)
     for estimator in examples_of("dask_exa", ARGUMENTS)
@@ -40,7 +44,7 @@ def checked_pairs():
 def test_no_public_estimator_is_left_out():
     checked = {type(estimator) for estimator, _ in checked_pairs()}
     assert checked == {*PUBLIC} >= {IncrementalPCA, *OF_STEPS}
-    folders = ("anomaly", "cluster", "compose", "decomposition", "preprocessing")
+    folders = ("anomaly", "cluster", "compose", "decomposition", "inputs", "preprocessing")
     assert {cls.__module__.split(".")[1] for cls in PUBLIC} == {*folders}
 
 
@@ -83,9 +87,9 @@ def test_checks_run_where_the_package_is_installed(tmp_path):
 
 @pytest.mark.parametrize("cls", PUBLIC)
 def test_estimators_merge(cls):
-    if cls is FieldDetector:
+    if cls in OF_ONE_STREAM:
         pytest.skip("watches one stream; its parts merge")
-    if cls is LeafFeatures:
+    if cls in LEARN_NOTHING:
         pytest.skip("learns nothing")
     of_others = {getattr(dask_exa.compose, name) for name in dask_exa.compose.__all__}
     assert issubclass(cls, MergeableEstimator) or cls in {FieldMonitor, *of_others}

@@ -26,6 +26,8 @@ from dask_exa.inputs.stream import Stream
 JOINED = "simulation_fields.h5"
 TIMEOUT = 60.0
 _FRAME = re.compile(r"fields_(\d{5,})\.h5")
+_BEGUN = ("user_inputs.h5", "simulation.log")
+"""What the code leaves in its folder before the first frame, or until the frames are joined."""
 _UNITS = {"density": "n_0", "potential": "T_e/e"}
 _VARIABLES = {
     **{name: Variable(name, ("y", "x"), {"units": unit}) for name, unit in _UNITS.items()},
@@ -36,7 +38,9 @@ _VARIABLES = {
 def recognise(source: str) -> bool:
     """Whether the source is the folder of a run of Tokam2D."""
     folder = Path(source)
-    return bool(list_step_files(folder, _FRAME)) or tokam2d.recognise(str(folder / JOINED))
+    has_frames = bool(list_step_files(folder, _FRAME))
+    has_begun = folder.is_dir() and any((folder / name).is_file() for name in _BEGUN)
+    return has_frames or has_begun or tokam2d.recognise(str(folder / JOINED))
 
 
 def open_folder(
@@ -100,6 +104,8 @@ def open_folder(
             with tokam2d.open_fields(joined, chunks=chunks, variables=names) as rest:
                 yield from rest.read(max(position, start) + len(followed.faults))
 
+    if followed.first() is None and tokam2d.recognise(joined):  # frames were just being joined
+        return tokam2d.open_fields(joined, chunks=chunks, variables=variables)
     return stream_folder(followed, name=source, what="fields_00000.h5 and so on", steps=steps)
 
 

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dask_exa.inputs import step_files, tokam2d_folder
+from dask_exa.inputs import open_stream, step_files, tokam2d_folder
 from dask_exa.inputs.tokam2d_folder import open_folder, recognise
 
 SHAPE = (4, 6)
@@ -88,6 +88,33 @@ def test_frames_come_as_they_are_written_and_the_joined_file_ends_them(tmp_path,
         check(step, number)
     assert stream.faults == []
     assert [int(step.timestep) for step in stream.read(4)] == [4, 5]  # once more, from the end
+
+
+def test_a_run_that_has_only_begun_is_waited_for(tmp_path, looked):
+    (tmp_path / "simulation.log").touch()
+    assert recognise(str(tmp_path))
+
+    def simulate():
+        assert looked.wait(30)
+        write_frame(tmp_path, 0)
+
+    writer = in_background(simulate)
+    stream = open_stream(tmp_path, timeout=30)
+    writer.join()
+    check(next(iter(stream)), 0)
+
+
+def test_a_run_that_is_being_joined_is_waited_for(tmp_path, looked):
+    (tmp_path / "simulation.log").touch()
+
+    def simulate():
+        assert looked.wait(30)
+        join(tmp_path, range(2))
+
+    writer = in_background(simulate)
+    stream = open_stream(tmp_path, timeout=30)
+    writer.join()
+    assert len(stream) == 2
 
 
 def test_half_a_frame_is_waited_for(tmp_path, looked):

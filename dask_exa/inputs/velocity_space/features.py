@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dask_exa.inputs.velocity_space.invariants import Invariants
 from dask_exa.inputs.velocity_space.mesh import PhaseSpace
+from dask_exa.inputs.velocity_space.moments import moment_names
 from dask_exa.inputs.velocity_space.projection import TensorProjection
 from dask_exa.inputs.velocity_space.reducing import summarize
 
@@ -115,10 +116,7 @@ class VelocitySpaceFeatures(TransformerMixin, BaseEstimator):
         """Return the names of the features."""
         check_is_fitted(self, "mesh_")
         names = ["particles", "l1f", "l2f", "negative_share", "max_f", "min_f", "kinetic_energy"]
-        components = self.mesh_.components
-        moments = ["density", *(f"mean_{name}" for name in components)]
-        moments += ["temperature"] if components else []
-        moments += [f"heat_flux_{name}" for name in components]
+        moments = moment_names(self.mesh_.components)
         names += [f"{what} of {name}" for name in moments for what in ("mean", "spread")]
         if self.projection_ is not None:
             n_projections = int(np.prod(list(self.projection_.counts_.values())))

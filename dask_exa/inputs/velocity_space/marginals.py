@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from dask_exa._samples import is_dask
+from dask_exa.inputs.velocity_space.chunks import map_chunks
 from dask_exa.inputs.velocity_space.mesh import PhaseSpace
 
 
@@ -46,6 +48,22 @@ def marginal(f: xr.DataArray, keep: Sequence[str], mesh: PhaseSpace | None = Non
     if not gone:
         return f.transpose(*keep).astype(np.float64)
     # one array of weights for all that is summed over: einsum is fast for two operands
-    shape = tuple(f.sizes[dim] for dim in gone)
-    weights = xr.DataArray(mesh.volumes(gone).reshape(shape), dims=gone)
-    return xr.dot(f, weights, dim=gone).transpose(*keep)
+    weights = mesh.volumes(gone).reshape([f.sizes[dim] for dim in gone])
+    axes = [axis for axis, dim in enumerate(f.dims) if dim in gone]
+    left = [axis for axis in range(f.ndim) if axis not in axes]
+
+    def integrate(block: np.ndarray, begin: Sequence[int]) -> np.ndarray:
+        part = weights[tuple(slice(begin[axis], begin[axis] + block.shape[axis]) for axis in axes)]
+        return np.einsum(block, list(range(f.ndim)), part, axes, left)
+
+    if is_dask(f.data):
+        sizes = f.data.chunks
+        chunks = tuple((1,) * len(c) if axis in axes else c for axis, c in enumerate(sizes))
+        values = map_chunks(
+            lambda block, begin: np.expand_dims(integrate(block, begin), axes), f.data, chunks
+        ).sum(axis=tuple(axes))
+    else:
+        values = integrate(f.values, [0] * f.ndim)
+    dims = [str(f.dims[axis]) for axis in left]
+    labels = {dim: f[dim] for dim in dims if dim in f.coords}
+    return xr.DataArray(values, labels, dims).astype(np.float64).transpose(*keep)

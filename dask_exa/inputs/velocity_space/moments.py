@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 
+from dask_exa._samples import is_dask
+from dask_exa._threads import map_threads
 from dask_exa.inputs.velocity_space.mesh import PhaseSpace
+
+_POINTS = 1 << 14
+"""That are turned together: what is made of them stays in the cache."""
 
 
 def moment_columns(mesh: PhaseSpace) -> np.ndarray:
@@ -44,29 +50,55 @@ def fluid_moments(raw: xr.DataArray, components: tuple[str, ...]) -> xr.Dataset:
         the integral of f w_i |w|^2 with w = v - mean; without mass and charge. NaN where there
         are no particles.
     """
-    d = len(components)
-    columns = iter(raw.isel(moment=k, drop=True) for k in range(raw.sizes["moment"]))
-    density = next(columns)
-    first = list(itertools.islice(columns, d))
-    second = {}
-    for i, j in _pairs(d):
-        second[i, j] = second[j, i] = next(columns)
-    third = list(columns)
-    found = {"density": density.assign_attrs(long_name="density")}
-    populated = density.where(density != 0)
-    mean = [momentum / populated for momentum in first]
-    for name, velocity in zip(components, mean, strict=True):
-        found[f"mean_{name}"] = velocity.assign_attrs(long_name=f"mean {name}")
-    if d:
-        speed2 = sum(u**2 for u in mean)
-        trace = sum(second[i, i] for i in range(d))
-        temperature = (trace / populated - speed2) / d
-        found["temperature"] = temperature.assign_attrs(long_name="temperature")
-    for i, name in enumerate(components):
-        carried = sum(mean[j] * second[i, j] for j in range(d))
-        flux = third[i] - 2 * carried - mean[i] * trace + 2 * density * mean[i] * speed2
-        found[f"heat_flux_{name}"] = (flux / 2).assign_attrs(long_name=f"heat flux along {name}")
-    return xr.Dataset(found)
+    names = moment_names(components)
+    d, dims, values = len(components), raw.dims[:-1], raw.data
+    if is_dask(values):
+        chunks = (*values.chunks[:-1], (len(names),))
+        meta = np.empty((0,) * values.ndim)
+        values = values.map_blocks(_about_mean, d, dtype=np.float64, chunks=chunks, meta=meta)
+    else:
+        values = _about_mean(values, d)
+    data = {
+        name: (dims, values[..., k], {"long_name": name.replace("_", " ")})
+        for k, name in enumerate(names)
+    }
+    return xr.Dataset(data, coords=raw.coords)
+
+
+def moment_names(components: Sequence[str]) -> list[str]:
+    """Return the names of the moments, by those of the components of the velocity."""
+    mean, heat_flux = ([f"{what}_{name}" for name in components] for what in ("mean", "heat_flux"))
+    return ["density", *mean, *(["temperature"] if mean else []), *heat_flux]
+
+
+def _about_mean(raw: np.ndarray, d: int) -> np.ndarray:
+    """Return moments (…, n_moments) about the mean velocity, from those about zero."""
+    points = raw.reshape(-1, raw.shape[-1])
+    found = np.empty((1 + 2 * d + (d > 0), len(points)))  # each moment by itself in memory
+
+    def turn(first: int) -> None:
+        part = slice(first, first + _POINTS)
+        columns = _turn(list(np.ascontiguousarray(points[part].T)), d)
+        for row, column in zip(found, columns, strict=True):
+            row[part] = column
+
+    map_threads(turn, range(0, len(points), _POINTS))
+    return np.moveaxis(found.reshape(-1, *raw.shape[:-1]), 0, -1)
+
+
+@np.errstate(divide="ignore", invalid="ignore")  # nobody there: no mean
+def _turn(columns: list[np.ndarray], d: int) -> list[np.ndarray]:
+    density, first, third = columns[0], columns[1 : 1 + d], columns[len(columns) - d :]
+    second = dict(zip(_pairs(d), columns[1 + d : len(columns) - d], strict=True))
+    mean = [momentum / density for momentum in first]
+    speed2 = sum(u**2 for u in mean)
+    trace = sum(second[i, i] for i in range(d))
+    temperature = [(trace / density - speed2) / d] if d else []
+    heat_flux = []
+    for i, u in enumerate(mean):
+        carried = sum(mean[j] * second[min(i, j), max(i, j)] for j in range(d))
+        heat_flux.append(third[i] / 2 - carried + u * (density * speed2 - trace / 2))
+    return [density, *mean, *temperature, *heat_flux]
 
 
 def _pairs(d: int) -> list[tuple[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from dask_exa._parameters import check_count
 from dask_exa._samples import is_dask
+from dask_exa.inputs.velocity_space.chunks import map_chunks
 
 
 class TensorProjection(TransformerMixin, BaseEstimator):
@@ -137,25 +138,15 @@ class TensorProjection(TransformerMixin, BaseEstimator):
 
     def _transform_chunks(self, X: xr.DataArray, start: Mapping[str, int]) -> xr.DataArray:
         n_out = math.prod(self.counts_.values())
-        firsts = [np.cumsum([0, *chunks]) for chunks in X.data.chunks]
-        places = {dim: start.get(dim, 0) for dim in self.sizes_}
 
-        def of_chunk(block: np.ndarray, block_id: tuple[int, ...]) -> np.ndarray:
-            at = {
-                dim: places[dim] + int(firsts[axis][block_id[axis]])
-                for axis, dim in enumerate(self.sizes_, 1)
-            }
+        def of_chunk(block: np.ndarray, begin: Sequence[int]) -> np.ndarray:
+            at = {dim: start.get(dim, 0) + begin[axis] for axis, dim in enumerate(self.sizes_, 1)}
             ones = (1,) * (block.ndim - 1)
             return self.project(block, at).reshape(len(block), *ones, n_out)
 
-        chunks = (X.data.chunks[0], *((1,) * len(c) for c in X.data.chunks[1:]), (n_out,))
-        parts = X.data.map_blocks(
-            of_chunk,
-            dtype=np.float64,
-            chunks=chunks,
-            new_axis=X.ndim,
-            meta=np.empty((0,) * (X.ndim + 1)),
-        )
+        first, *others = X.data.chunks
+        chunks = (first, *((1,) * len(sizes) for sizes in others), (n_out,))
+        parts = map_chunks(of_chunk, X.data, chunks)
         samples = str(X.dims[0])
         return xr.DataArray(
             parts.sum(axis=tuple(range(1, X.ndim))),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from dask_exa._samples import is_dask
+from dask_exa.inputs.velocity_space.chunks import map_chunks
 from dask_exa.inputs.velocity_space.invariants import Invariants
 from dask_exa.inputs.velocity_space.mesh import PhaseSpace
 from dask_exa.inputs.velocity_space.moments import fluid_moments, moment_columns
@@ -210,18 +210,14 @@ class _Reduction:
 def _summarize_chunks(f: xr.DataArray, reduce_part: _Reduction) -> PhaseSpaceSummary:
     """Reduce every chunk where it is; records of chunks are small and become lazy arrays."""
     mesh, data = reduce_part.mesh, f.data
-    begins = [[0, *itertools.accumulate(chunks)] for chunks in data.chunks]
 
-    def of_chunk(block: np.ndarray, block_id: tuple[int, ...]) -> np.ndarray:
-        begin = [begins[axis][number] for axis, number in enumerate(block_id)]
+    def of_chunk(block: np.ndarray, begin: Sequence[int]) -> np.ndarray:
         record = np.empty((1,) * block.ndim, dtype=object)
         record.flat[0] = reduce_part(block, begin)
         return record
 
     ones = tuple((1,) * len(chunks) for chunks in data.chunks)
-    records = data.map_blocks(
-        of_chunk, dtype=object, chunks=ones, meta=np.empty((0,) * f.ndim, dtype=object)
-    )
+    records = map_chunks(of_chunk, data, ones, dtype=object)
     n_space = len(mesh.space)
     n_moments = len(moment_columns(mesh))
     raw = _lazy(records, _raw, (*data.chunks[:n_space], *ones[n_space:], (n_moments,)))
@@ -248,10 +244,7 @@ def _summarize_chunks(f: xr.DataArray, reduce_part: _Reduction) -> PhaseSpaceSum
 
 
 def _lazy(records: Any, take: Any, chunks: Any) -> Any:
-    n_dims = len(chunks)
-    new_axis = [records.ndim] if n_dims > records.ndim else None
-    meta = np.empty((0,) * n_dims)
-    return records.map_blocks(take, dtype=np.float64, chunks=chunks, new_axis=new_axis, meta=meta)
+    return map_chunks(lambda record, begin: take(record), records, chunks)
 
 
 def _raw(record: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dask_exa.inputs.visibilities.dumps import Dump
-from dask_exa.inputs.visibilities.field_modes import FieldModes, make_fit
+from dask_exa.inputs.visibilities.field_modes import Certainty, FieldModes, make_fit
 from dask_exa.inputs.visibilities.stations import faulty_stations
 from dask_exa.inputs.visibilities.votes import (
     CAP,
@@ -20,6 +20,8 @@ from dask_exa.kernels.visibilities import Baselines, Fit, Residuals, fit_visibil
 
 LEAST_USED = 0.25
 """Share of the channels without which there is no fit: the whole dump is then lost."""
+_MOST_FAULTY = 0.2
+"""Share of the stations; of more in the very first dump, interference is to blame."""
 _MAX_PASSES = 6
 _MAX_FITS = 64
 """Fits that are kept: interference comes back to the same channels."""
@@ -65,14 +67,15 @@ class Jury:
         self.n_deviations = quantile_of(false_alarm_rate)
         self.noise = np.ones(len(field.group))
         self._field = field
-        self._fits: dict[bytes, tuple[Fit, np.ndarray]] = {}
+        self._fits: dict[bytes, tuple[Fit, Certainty]] = {}
         self._all_used = np.ones(field.modes.shape[2], dtype=bool)
         self._channels, self._stations = ~self._all_used, np.zeros(n_stations, dtype=bool)
         self._center, self._spread = 0.0, 1.0
+        self._is_first = True
         self._n_judged, self._least_noise = 0, 0.0
         self._n_learnt = np.zeros(len(self.noise), dtype=int)
 
-    def fit_to(self, is_used: np.ndarray) -> tuple[Fit, np.ndarray]:
+    def fit_to(self, is_used: np.ndarray) -> tuple[Fit, Certainty]:
         """Return what `make_fit` does."""
         key = is_used.tobytes()
         if key not in self._fits:
@@ -119,6 +122,9 @@ class Jury:
                 channels = voted
                 if np.mean(voted) > 1 - LEAST_USED:
                     break
+        if self._is_first and np.mean(stations) > _MOST_FAULTY:
+            channels, stations = self._all_used, np.zeros_like(stations)
+        self._is_first = False
         self._channels, self._stations = channels, stations
         return Verdict(channels, stations, scores, votes, found)
 

@@ -104,7 +104,19 @@ def _slepian(phase: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return DYNAMIC_RANGE * np.maximum(values, 1e-12), vectors
 
 
-def make_fit(field: FieldModes, is_used: np.ndarray) -> tuple[Fit, np.ndarray]:
+class Certainty(NamedTuple):
+    """How well a fit knows its coefficients."""
+
+    is_determined: np.ndarray
+    """(n_groups,), bool: whether the sky is known well enough in the channels that are not used;
+    other coefficients cannot be compared with those of other dumps."""
+    noise: np.ndarray
+    """(n_groups, max_modes): variance of the coefficients by noise, which has 1."""
+    gain: np.ndarray
+    """(n_groups, max_modes, max_modes): from a change of the coefficients to that of the fit."""
+
+
+def make_fit(field: FieldModes, is_used: np.ndarray) -> tuple[Fit, Certainty]:
     """Return how coefficients are fitted to the channels that are used.
 
     The fit is the mean of the coefficients given the visibilities and their expected variance. A
@@ -120,15 +132,13 @@ def make_fit(field: FieldModes, is_used: np.ndarray) -> tuple[Fit, np.ndarray]:
     Returns
     -------
     fit : Fit
-    is_determined : array of shape (n_groups,), bool
-        Whether the sky is known well enough in the channels that are not used: other coefficients
-        cannot be compared with those of other dumps.
+    certainty : Certainty
     """
     used = is_used.astype(float)
     chosen = field.modes * used
-    scatter = chosen @ np.swapaxes(field.modes, 1, 2)
+    known = chosen @ np.swapaxes(field.modes, 1, 2)
     prior = np.where(field.variance > 0, field.variance, 1.0)
-    scatter += np.einsum("gk,kl->gkl", 1 / prior, np.eye(prior.shape[1]))
+    scatter = known + np.einsum("gk,kl->gkl", 1 / prior, np.eye(prior.shape[1]))
     solver = np.linalg.solve(scatter, chosen)
     taken = np.einsum("gkc,gkc->gc", field.modes, np.linalg.solve(scatter, field.modes))
     left = np.maximum(1 - taken, 1e-3)
@@ -140,7 +150,9 @@ def make_fit(field: FieldModes, is_used: np.ndarray) -> tuple[Fit, np.ndarray]:
         *(part.astype(np.float32) for part in (field.modes, solver, precision, weight)),
     )
     lost = np.sum(taken * ~is_used, axis=1)
-    return fit, lost <= _MOST_LOST * np.sum(~is_used)
+    is_determined = lost <= _MOST_LOST * np.sum(~is_used)
+    noise = np.einsum("gkc,gkc->gk", solver, solver)  # of channels that are used, all of variance 1
+    return fit, Certainty(is_determined, noise, np.linalg.solve(scatter, known))
 
 
 class Expectation(NamedTuple):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from sklearn.base import BaseEstimator
 
 from dask_exa._parameters import check_count, check_positive
+from dask_exa._visibilities import DIMS
 from dask_exa.inputs.visibilities._jury import LEAST_USED, Jury
 from dask_exa.inputs.visibilities._memory import Memory
 from dask_exa.inputs.visibilities.dumps import Dump, dumps_of
@@ -109,6 +111,12 @@ class SkyResidual(BaseEstimator):
         self.false_alarm_rate = false_alarm_rate
         self.dump_seconds = dump_seconds
 
+    def __sklearn_tags__(self) -> Any:
+        """Tell scikit-learn that visibilities are no matrices."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
     def _start(self, dump: Dump) -> None:
         check_positive("field_radius", self.field_radius)
         check_count("n_dumps", self.n_dumps)
@@ -144,6 +152,35 @@ class SkyResidual(BaseEstimator):
             found.append(self.screen(dump, with_residual=with_residual))
             self.learn(dump, found[-1])
         return found
+
+    def subtract(self, step: xr.Dataset) -> xr.Dataset:
+        """Return a step without the steady sky that was expected of it, then learn it.
+
+        Parameters
+        ----------
+        step : xarray.Dataset
+            As for `observe`.
+
+        Returns
+        -------
+        xarray.Dataset
+            The step with its ``visibility`` ([time,] baseline, frequency) replaced, and with
+            ``flag`` for interference and faulty stations, and while nothing is expected yet.
+            Autocorrelations are left out, and polarisations averaged.
+        """
+        visibilities, flags = [], []
+        for dump in dumps_of(step):
+            screened = self.screen(dump)
+            visibility, weight = self.innovation(dump, screened)
+            self.learn(dump, screened)
+            visibilities.append(visibility)
+            flags.append(weight == 0)
+        kept = step.drop_vars(["visibility", "flag", "weight"], errors="ignore")
+        kept = kept.isel(baseline=(step["antenna1"] != step["antenna2"]).values)
+        dims = [dim for dim in DIMS if dim in step["visibility"].dims]
+        left = np.array(visibilities) if "time" in dims else visibilities[0]
+        flag = np.array(flags) if "time" in dims else flags[0]
+        return kept.assign(visibility=(dims, left, step["visibility"].attrs), flag=(dims, flag))
 
     def screen(self, dump: Dump, *, with_residual: bool = False) -> Screened:
         """Judge a dump by what was learnt so far; `learn` is to follow.
@@ -213,7 +250,8 @@ class SkyResidual(BaseEstimator):
         """
         kernel = self._verdict.residuals
         # A station that was faulty must be in order twice: a random gain is right now and then.
-        is_sound = ~_of_stations(screened.faulty | self._was_faulty, dump)
+        doubtful = screened.faulty | self._was_faulty | self._doubtful
+        is_sound = ~_of_stations(doubtful, dump)
         is_sound &= kernel.power[:, 1] > 0
         if np.mean(screened.interference) > 1 - LEAST_USED:
             is_sound[:] = False
@@ -282,32 +320,34 @@ class SkyResidual(BaseEstimator):
         return float(np.sqrt(power.sum() / max(len(power), 1) / n_channels))
 
     def _is_determined(self, screened: Screened) -> np.ndarray:
-        return self._jury.fit_to(~screened.interference)[1][self.field_.group]
+        return self._jury.fit_to(~screened.interference)[1].is_determined[self.field_.group]
 
     def _find_strays(self, dump: Dump, innovation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return which stations are astray, and the levels of their innovations."""
         expected, verdict = self._expected, self._verdict
-        group, is_used = self.field_.group, ~verdict.channels
-        is_known = expected.is_known & self._jury.fit_to(is_used)[1][group]
-        seen = np.einsum("gkc,c->gk", self.field_.modes**2, is_used.astype(float))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            gain = seen / (seen + 1 / self.field_.variance)
-            variance = gain**2 * (1 / seen + expected.variance[expected.usual])
-            inverse = np.where((gain > 0.5) & (seen > 0.5), 1 / variance, 0.0)[group]
+        group = self.field_.group
+        _, certainty = self._jury.fit_to(~verdict.channels)
+        is_known = expected.is_known & certainty.is_determined[group]
+        variance = certainty.noise + np.einsum("gkl,pgl->pgk", certainty.gain**2, expected.variance)
+        is_seen = np.einsum("gkk->gk", certainty.gain) > 0.5
+        inverse = np.where(is_seen, 1 / np.where(is_seen, variance, 1), 0.0)
 
-        def power_of(innovation: np.ndarray) -> np.ndarray:
-            squares = np.sum(np.abs(innovation) ** 2 * inverse, axis=1)
-            return squares / self.noise_**2 * is_known
+        def power_of(innovation: np.ndarray, pattern: np.ndarray | int) -> np.ndarray:
+            squares = np.abs(innovation) ** 2 * inverse[pattern, group]
+            return np.sum(squares, axis=1) / self.noise_**2 * is_known
 
-        power = power_of(innovation)
+        power = power_of(innovation, expected.pattern)
         is_usual = expected.pattern == expected.usual
         reference = is_usual & is_known & ~_of_stations(verdict.stations, dump)
         for pattern in np.unique(expected.pattern[~is_usual & is_known]):
             members = np.flatnonzero(expected.pattern == pattern)
-            power[members] = self._power_after_gap(members, reference, power, power_of, innovation)
-        count = np.sum(inverse > 0, axis=1) * is_known
+            measure = functools.partial(power_of, pattern=expected.usual)
+            power[members] = self._power_after_gap(members, reference, power, measure, innovation)
+        count = np.sum(inverse > 0, axis=2)[expected.pattern, group] * is_known
         innovations = Innovations(dump.antenna1, dump.antenna2, power, count)
-        return stray_stations(innovations, verdict.stations, self._jury.n_deviations)
+        given = (innovations, verdict.stations, self._jury.n_deviations)
+        self._doubtful, _ = stray_stations(*given, np.ones_like(verdict.stations))
+        return stray_stations(*given, self._was_faulty)
 
     def _power_after_gap(
         self,
@@ -321,6 +361,7 @@ class SkyResidual(BaseEstimator):
 
         What such gaps do to expectations is seen on the baselines that have none, were they to be
         expected from the same dumps: how much power they add, and which fringe rates add least.
+        Where a gap is in all baselines of a group, the power is relative to the variance expected.
         """
         group, n_groups = self.field_.group, len(self.field_.n_modes)
         usual = np.bincount(group[reference], power[reference], n_groups)
@@ -331,8 +372,8 @@ class SkyResidual(BaseEstimator):
             sums = np.bincount(group[reference], as_if[reference], n_groups)
             if sums.sum() < least:
                 least = sums.sum()
-                ratio = np.where(sums > 0, usual / np.where(sums > 0, sums, 1), 1.0)
-                found = as_if[members] * ratio[group[members]]
+                ratio = (usual / np.where(sums > 0, sums, 1))[group[members]]
+                found = np.where(sums[group[members]] > 0, as_if[members] * ratio, power[members])
         return found
 
     def _sky_variance(self, coefficients: np.ndarray, is_known: np.ndarray) -> float:

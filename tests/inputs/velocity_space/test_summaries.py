@@ -1,6 +1,8 @@
 """Moments, marginals and invariants: against the oracle, in slabs, and lazily."""
 
 import itertools
+import subprocess
+import sys
 
 import dask
 import numpy as np
@@ -13,8 +15,10 @@ from dask_exa.inputs.velocity_space import (
     PhaseSpaceSummary,
     TensorProjection,
     marginal,
+    reducing,
     summarize,
 )
+from dask_exa.kernels.phase_space import reduce_phase_space
 from tests.naive._phase_space import fluid_moments
 
 SIZES = {"tor1": 5, "tor2": 4, "tor3": 3, "vpar": 6, "mu": 4}
@@ -182,10 +186,48 @@ def test_slabs_add_to_the_whole(splits):
     assert_same(PhaseSpaceSummary.merge(parts), summarize(f, projection=projection))
 
 
-def test_only_small_arrays_leave_a_chunk():
+def test_every_chunk_is_reduced_once(monkeypatch):
     f = distribution().chunk({"tor1": 1})
-    graph = summarize(f).invariants.__dask_graph__()
-    assert len([key for key in graph if "of_chunk" in str(key)]) <= 5
+    shapes = []
+
+    def count(values, *rest):
+        shapes.append(values.shape)
+        return reduce_phase_space(values, *rest)
+
+    monkeypatch.setattr(reducing, "reduce_phase_space", count)
+    summary = summarize(f)
+    dask.compute(summary.moments, summary.marginal, summary.invariants, scheduler="synchronous")
+    assert shapes == [(12, 24)] * 5
+
+
+def test_both_kinds_of_dask_arrays_give_the_same():
+    program = (
+        "import dask; dask.config.set({'array.query-planning': True})\n"
+        "import numpy as np, xarray as xr\n"
+        "from dask_exa.inputs.velocity_space import TensorProjection, marginal, summarize\n"
+        "f = xr.DataArray(np.random.default_rng(0).random((2, 5, 4)), dims=('time', 'x', 'vx'))\n"
+        "projection = TensorProjection().fit(f)\n"
+        "lazy = f.chunk({'x': 2, 'vx': 3})\n"
+        "assert type(lazy.data).__module__.startswith('dask.array._array_expr')\n"
+        "eager, found = (summarize(g[1], projection=projection) for g in (f, lazy))\n"
+        "same = np.testing.assert_allclose\n"
+        "same(found.moments.compute().temperature, eager.moments.temperature)\n"
+        "same(found.invariants.compute().l2f, eager.invariants.l2f)\n"
+        "same(found.projection.compute(), eager.projection)\n"
+        "same(projection.transform(lazy).compute(), projection.transform(f))\n"
+        "same(marginal(lazy[0], ['x']).compute(), marginal(f[0], ['x']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_workers_in_other_processes_give_the_same(client):
+    f = distribution()
+    projection = TensorProjection().fit(f.expand_dims("time"))
+    found = summarize(f.chunk({"tor1": 2, "vpar": 4}), projection=projection)
+    assert_same(found, summarize(f, projection=projection))
 
 
 def test_radius_and_given_weights_are_the_jacobian():

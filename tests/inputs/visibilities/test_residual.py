@@ -4,9 +4,11 @@ import copy
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from dask_exa.datasets import Interferometer, Sky
-from dask_exa.inputs.visibilities import SkyResidual
+from dask_exa.inputs import open_stream
+from dask_exa.inputs.visibilities import SkyResidual, dirty_images
 from dask_exa.inputs.visibilities.coherence import source_visibilities
 from dask_exa.inputs.visibilities.dumps import dumps_of
 from dask_exa.inputs.visibilities.field_modes import expect, field_modes, make_fit
@@ -54,7 +56,7 @@ def test_residuals_have_the_variance_that_the_fit_says(share):
     rng = np.random.default_rng(0)
     field = field_modes(baselines(np.full(4000, 1500.0)), FREQUENCY, 0.05)
     is_used = rng.random(64) >= share
-    fit, is_determined = make_fit(field, is_used)
+    fit, certainty = make_fit(field, is_used)
     noise = (rng.standard_normal((4000, 64)) + 1j * rng.standard_normal((4000, 64))) / np.sqrt(2)
     modes, solver = fit.modes[0], fit.solver[0]
     residual = noise - (noise @ solver.T) @ modes
@@ -62,14 +64,16 @@ def test_residuals_have_the_variance_that_the_fit_says(share):
     assert np.median(power) == pytest.approx(1, abs=0.03)
     assert power.min() > 0.75  # at the edge, where a part of a bright sky would be left
     assert power.max() < 1.1
-    assert is_determined.all()
+    assert certainty.is_determined.all()
+    found = (np.abs(noise @ solver.T) ** 2).mean(axis=0)
+    np.testing.assert_allclose(found, certainty.noise[0], rtol=0.1)
 
 
 def test_a_wide_gap_leaves_long_baselines_undetermined():
     field = field_modes(baselines([20.0, 3000.0]), FREQUENCY, 0.05)
     is_used = np.ones(64, bool)
     is_used[20:40] = False
-    assert make_fit(field, is_used)[1][field.group].tolist() == [True, False]
+    assert make_fit(field, is_used)[1].is_determined[field.group].tolist() == [True, False]
 
 
 def test_expectation_follows_a_source_that_turns():
@@ -113,7 +117,6 @@ def test_residuals_of_the_same_dumps_are_the_same_from_a_copy():
 
 
 def test_a_window_of_dumps_is_screened_as_its_dumps():
-    from dask_exa.inputs import open_stream
 
     stream = open_stream("interferometer", n_stations=8, n_channels=16)
     window = next(stream.windows(3))
@@ -123,6 +126,34 @@ def test_a_window_of_dumps_is_screened_as_its_dumps():
         alone = single.observe(step)[0]
         np.testing.assert_array_equal(found.channel_scores, alone.channel_scores)
     assert len(together) == 3
+
+
+def test_what_is_left_of_a_step_can_be_imaged():
+    """Without the steady sky, a transient is the brightest point, with its flux."""
+    pytest.importorskip("ducc0")
+    event = {"timestep": 9, "kind": "transient", "amplitude": 1.0, "direction": (0.01, -0.006)}
+    screen = SkyResidual()
+    for step in Interferometer(24, 32, noise=1.0, sky=8, inject=event).run(9):
+        left = screen.subtract(step)
+    assert left.visibility.dims == ("baseline", "frequency")
+    image = dirty_images(left, 256, 2e-4)[0]
+    peak = image.where(image == image.max(), drop=True)
+    np.testing.assert_allclose([peak.l, peak.m], [[0.01], [-0.006]], atol=3e-4)
+    assert float(image.max()) == pytest.approx(1.0, abs=0.15)
+    assert float(dirty_images(step, 256, 2e-4).max()) > 1.5  # of a steady source
+
+
+def test_windows_with_polarisations_and_autocorrelations_are_subtracted():
+    steps = list(Interferometer(8, 16, sky=3).run(4))
+    window = xr.concat(steps, "time", coords="different", compat="equals")
+    twice = window.assign(visibility=xr.concat([window.visibility] * 2, "polarisation"))
+    twice["antenna2"] = ("baseline", np.where(np.arange(28) == 5, window.antenna1, window.antenna2))
+    left = SkyResidual().subtract(twice)
+    assert dict(left.visibility.sizes) == {"time": 4, "baseline": 27, "frequency": 16}
+    assert left.uvw.shape == (4, 27, 3)
+    assert left.flag[0].all()  # nothing is expected of the first dump
+    assert not left.flag[1:].any()
+    assert np.abs(left.visibility[3]).mean() < 0.7 * np.abs(window.visibility[3]).mean()
 
 
 def test_flags_nan_and_missing_baselines_do_no_harm():
