@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import os
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dask.array as da
 import h5py
@@ -17,12 +15,19 @@ import numpy as np
 import xarray as xr
 
 from dask_exa.inputs import hdf5
+from dask_exa.inputs._dyablo_files import (
+    files_of,
+    folder_of,
+    is_series,
+    run_of,
+    series_pattern,
+)
 from dask_exa.inputs._dyablo_parameters import Parameters, read_parameters
+from dask_exa.inputs.step_files import FollowedFolder, IncompleteFileError, stream_folder
 from dask_exa.inputs.stream import Stream
 
 _AXES = ("z", "y", "x")
 _OF_THE_MESH = ("connectivity", "coordinates", "level", "ioct", "rank")
-_NUMBERED = re.compile(r"(.*?)_?(?:iter)?(\d+)\.h5$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +63,14 @@ class _OctArray:
 def recognise(source: str) -> bool:
     """Whether the source is an output of Dyablo: a file, an XDMF file, a folder or a pattern."""
     try:
-        files = _files(source)
-        return any(_is_complete(path) for path in files[:3])
+        return any(_is_complete(path) for path in files_of(source)[:3])
     except (OSError, ValueError, ET.ParseError):
         return False
 
 
-def open_snapshots(source: str, *, chunks: Any = None, variables: Any = None) -> Stream:
+def open_snapshots(
+    source: str, *, chunks: Any = None, variables: Any = None, timeout: float = 0.0
+) -> Stream:
     """Open snapshots, in the order of their iterations, or a restart file.
 
     The number of octs differs from step to step.
@@ -73,37 +79,53 @@ def open_snapshots(source: str, *, chunks: Any = None, variables: Any = None) ->
     ----------
     source : str
         One ``.h5``, the ``.xmf`` of one step or of a series, a folder with the files of one run,
-        or a pattern such as ``"out/blast_iter*.h5"``. A last file that is not complete yet is left
-        out.
+        or a pattern such as ``"out/blast_iter*.h5"``. Of a folder or a pattern, files that are not
+        complete are left out and noted in ``stream.faults``.
     chunks, variables
         As for `dask_exa.inputs.open_stream`; the default variables are all fields of cells.
+    timeout : float, default=0
+        Seconds to wait for the next file of a folder or a pattern, or for a file to be finished:
+        more than the code takes from one to the next, while it runs. With 0, what is there is all.
 
     Returns
     -------
     Stream
         Of data sets on (oct, [z,] y, x). Coordinates of octs: ``level``, ``position`` (lower
-        corner) and ``size`` on (oct, axis). Scalars: ``time``, ``timestep``, ``iteration``, and
-        ``dt`` of the solver, NaN where the file does not say. An attribute ``periodic`` says along
-        which axes the domain is; it is known where the ``.ini`` of the run lies beside.
+        corner) and ``size`` on (oct, axis). Scalars: ``time``, ``timestep`` and ``iteration``
+        (both count the steps of the solver), and ``dt`` of the solver, NaN where the file does
+        not say. An attribute ``periodic`` says along which axes the domain is; it is known where
+        the ``.ini`` of the run lies beside.
 
     Raises
     ------
     ValueError
         When there are several runs in a folder, or a file lacks what a mesh is made of.
+    OSError
+        When a file that is named cannot be read.
 
     References
     ----------
     https://github.com/Dyablo-HPC/Dyablo
     """
-    files = _complete(_files(source), source)
-    first = _read(files[0], 0, None, variables)
+    if is_series(source):
+        followed = FollowedFolder(
+            folder_of(source),
+            series_pattern(source),
+            lambda path: _read(path, chunks, variables),
+            timeout=timeout,
+            peek=lambda path: _read(path, {}, variables, with_mesh=False),
+        )
+        return stream_folder(followed, name=source, what="NAME_iter0000000.h5 and so on")
+    files = files_of(source)
+    if not files:
+        raise ValueError(f"source={source!r} names no HDF5 files of Dyablo.")
+    first = _read(files[0], {}, variables, with_mesh=False)
     names = tuple(map(str, first.data_vars))
 
     def read(start: int) -> Iterator[xr.Dataset]:
-        for number in range(start, len(files)):
-            yield _read(files[number], number, chunks, names)
+        return (_read(path, chunks, names) for path in files[start:])
 
-    sizes = {str(dim): size for dim, size in first[list(names)].sizes.items() if dim != "axis"}
+    sizes = {str(dim): size for dim, size in first.sizes.items()}
     return Stream(read, name=source, sizes=sizes, variables=names, n_steps=len(files))
 
 
@@ -124,125 +146,103 @@ def open_dyablo(source: str | os.PathLike[str], chunks: Any = "auto") -> xr.Data
         one is said at `open_snapshots`.
     """
     source = os.fspath(source)
-    files = _complete(_files(source), source)
-    steps = {str(i): _read(file, i, chunks, None) for i, file in enumerate(files)}
+    with open_snapshots(source, chunks=chunks) as stream:
+        steps = {str(number): step for number, step in enumerate(stream)}
     return xr.DataTree.from_dict(steps, name=Path(source).stem)
-
-
-def _files(source: str) -> list[Path]:
-    """Return the HDF5 files of a source, in the order of their numbers."""
-    path = Path(source)
-    if path.is_dir():
-        found = sorted(path.glob("*_iter*.h5"))
-    elif path.is_file():
-        found = [path] if h5py.is_hdf5(path) else _in_xdmf(path)
-        return found
-    elif any(mark in source for mark in "*?["):
-        found = [Path(name) for name in sorted(glob.glob(source)) if name.endswith(".h5")]
-    else:
-        return []
-    return sorted(found, key=_number)
-
-
-def _number(path: Path) -> tuple[str, int]:
-    match = _NUMBERED.match(path.name)
-    return (match[1], int(match[2])) if match else (path.name, 0)
-
-
-def _in_xdmf(path: Path) -> list[Path]:
-    """Return the HDF5 files that an XDMF file names, or those of the files that it includes."""
-    with path.open("rb") as file:
-        if b"<Xdmf" not in file.read(1024):
-            return []
-    root = ET.parse(path).getroot()
-    kinds = {node.get("TopologyType") or node.get("Type") for node in root.iter("Topology")}
-    if kinds - {"Quadrilateral", "Hexahedron"}:
-        raise ValueError(
-            f"source={str(path)!r} has cells of the types {sorted(map(str, kinds))}; only meshes "
-            "of quadrilaterals, or of hexahedra, are octrees."
-        )
-    found: dict[Path, None] = {}
-    for node in root.iter():
-        if node.tag.endswith("include") and node.get("href"):
-            found |= dict.fromkeys(_in_xdmf(path.parent / str(node.get("href"))))
-        name, colon, _ = (node.text or "").strip().partition(":")
-        if colon and name.endswith((".h5", ".hdf5")):
-            found[path.parent / name] = None
-    return list(found)
-
-
-def _complete(files: list[Path], source: str) -> list[Path]:
-    """Return the files of one run; the last one may still be written, and then is left out."""
-    runs = sorted({_number(path)[0] for path in files})
-    if len(runs) > 1:
-        pattern = str(files[0].parent / f"{runs[0]}*.h5")
-        raise ValueError(
-            f"source={source!r} has files of several runs ({', '.join(runs)}); pass one, such as "
-            f"{pattern!r}."
-        )
-    if not files:
-        raise ValueError(f"source={source!r} has no HDF5 files of Dyablo.")
-    return files[:-1] if len(files) > 1 and not _is_complete(files[-1]) else files
 
 
 def _is_complete(path: Path) -> bool:
     try:
-        return _layout(path) is not None
+        with h5py.File(path) as file:
+            return _layout(file) is not None
     except OSError:
         return False
 
 
-def _layout(path: Path) -> str | None:
+def _layout(file: h5py.File) -> str | None:
     """Return "snapshot" or "restart", or None for a file of something else."""
-    with h5py.File(path) as file:
-        if isinstance(file.get("Octree"), h5py.Dataset) and "fields" in file:
-            return "restart"
-        if "connectivity" in file and "coordinates" in file and "scalar_data" in file:
-            return "snapshot"
+    if isinstance(file.get("Octree"), h5py.Dataset) and "fields" in file:
+        return "restart"
+    if {"connectivity", "coordinates", "scalar_data"} <= set(file):
+        return "snapshot"
     return None
 
 
-def _read(path: Path, number: int, chunks: Any, variables: Any) -> xr.Dataset:
+class _Mesh(NamedTuple):
+    """The octs of a file."""
+
+    position: np.ndarray
+    """Lower corner, (n_octs, ndim)."""
+    size: np.ndarray
+    level: np.ndarray
+
+
+def _read(path: Path, chunks: Any, variables: Any, *, with_mesh: bool = True) -> xr.Dataset:
     """Return one file as a step; with chunks, its fields are left where they are."""
-    with hdf5.open_hdf5(str(path)) as file:
-        parameters = read_parameters(path, _number(path)[0])
-        is_restart = "Octree" in file
-        names = _fields(file, is_restart)
-        wanted = list(names) if variables is None else list(variables)
-        missing = [name for name in wanted if name not in names]
-        if missing or not wanted:
-            raise ValueError(
-                f"variables={missing} are not in {str(path)!r}; it has {', '.join(names)}."
-            )
-        read_mesh = _read_restart_mesh if is_restart else _read_mesh
-        position, size, level, block = read_mesh(file, parameters, names[wanted[0]])
-        dims = ("oct", *_AXES[-len(block) :])
-        data = {name: (dims, _field(file[names[name]], path, block, chunks)) for name in wanted}
-        wrong = [name for name in wanted if data[name][1].shape[0] != len(position)]
-        if wrong:
-            raise ValueError(
-                f"{str(path)!r} has {len(position)} octs of {block} cells, but {wrong} of another "
-                "length; wait until its writer has closed it, or copy it again."
-            )
-        clock = file["scalar_data"].attrs if "scalar_data" in file else {}
-        coords: dict[str, Any] = {
-            "level": ("oct", level),
-            "position": (("oct", "axis"), position),
-            "size": (("oct", "axis"), size),
+    try:
+        with h5py.File(path) as file:
+            return _read_open(file, path, chunks, variables, with_mesh)
+    except FileNotFoundError:
+        raise
+    except (OSError, RuntimeError, KeyError) as error:
+        raise IncompleteFileError(
+            f"{str(path)!r} cannot be read ({error}); wait until its writer has closed it, or "
+            "copy it again."
+        ) from error
+
+
+def _read_open(
+    file: h5py.File, path: Path, chunks: Any, variables: Any, with_mesh: bool
+) -> xr.Dataset:
+    layout = _layout(file)
+    if layout is None:
+        raise IncompleteFileError(f"it has {', '.join(file) or 'nothing'}, which is no mesh")
+    parameters = read_parameters(path, run_of(path))
+    names = _fields(file, layout)
+    wanted = list(names) if variables is None else list(variables)
+    missing = [name for name in wanted if name not in names]
+    if missing or not wanted:
+        raise ValueError(
+            f"variables={missing} are not in {str(path)!r}; it has {', '.join(names)}."
+        )
+    is_restart = layout == "restart"
+    block = _restart_block(file, parameters) if is_restart else _snapshot_block(file)
+    dims = ("oct", *_AXES[-len(block) :])
+    data = {name: (dims, _field(file[names[name]], path, block, chunks)) for name in wanted}
+    clock = file["scalar_data"].attrs if "scalar_data" in file else {}
+    iteration = int(clock.get("iter", 0))
+    coords: dict[str, Any] = {
+        "time": float(clock.get("time", iteration)),
+        "timestep": ((), iteration, {"long_name": "iteration of the solver"}),
+        "iteration": iteration,
+        "dt": ((), float(clock.get("dt", np.nan)), {"long_name": "time step of the solver"}),
+    }
+    if with_mesh:
+        mesh = _restart_mesh(file, parameters, block) if is_restart else _mesh(file, block)
+        short = [name for name in wanted if data[name][1].shape[0] != len(mesh.level)]
+        if short:
+            raise IncompleteFileError(f"{short} are not of {len(mesh.level)} octs of {block} cells")
+        if not (mesh.size > 0).all():
+            raise IncompleteFileError("octs have no size: its nodes are not written yet")
+        coords |= {
+            "level": ("oct", mesh.level),
+            "position": (("oct", "axis"), mesh.position),
+            "size": (("oct", "axis"), mesh.size),
             "axis": list(_AXES[: -len(block) - 1 : -1]),
-            "time": float(clock.get("time", number)),
-            "timestep": ((), number, {"long_name": "position in the series"}),
-            "iteration": int(clock.get("iter", number)),
-            "dt": ((), float(clock.get("dt", np.nan)), {"long_name": "time step of the solver"}),
         }
     periodic = [int(wraps) for wraps in parameters.periodic[: len(block)]]
     return xr.Dataset(data, coords=coords, attrs={"periodic": periodic})
 
 
-def _fields(file: h5py.File, is_restart: bool) -> dict[str, str]:
+def _fields(file: h5py.File, layout: str) -> dict[str, str]:
     """Return the fields of cells: name and where it is."""
-    if is_restart:
-        return {name: f"fields/{name}" for name in file["fields"]}
+    if layout == "restart":
+        n_octs = len(file["Octree"])
+        return {
+            name: f"fields/{name}"
+            for name, node in file["fields"].items()
+            if _shape(node)[:1] == (n_octs,) and node.dtype.kind == "f"
+        }
     n_cells = _checked_mesh(file)[0].shape[0]
     return {
         name: name
@@ -265,28 +265,31 @@ def _field(dataset: h5py.Dataset, path: Path, block: tuple[int, ...], chunks: An
     return da.from_array(array, chunks=chunks, name=False, meta=np.empty(0, array.dtype))
 
 
-def _read_mesh(
-    file: h5py.File, parameters: Parameters, field: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Return lower corner, size and level of every oct, and its cells, from nodes of cells."""
+def _snapshot_block(file: h5py.File) -> tuple[int, ...]:
+    """Return the cells of an oct, ([z,] y, x); single cells where they share their nodes."""
     connectivity, coordinates = _checked_mesh(file)
     ndim = 2 if connectivity.shape[1] == 4 else 3
-    block = _block(connectivity, coordinates)
-    nodes = coordinates[...][:, :ndim].astype(np.float64)
-    if block is None:  # nodes that cells share: every cell for itself
-        block = (1,) * ndim
+    return _block(connectivity, coordinates) or (1,) * ndim
+
+
+def _mesh(file: h5py.File, block: tuple[int, ...]) -> _Mesh:
+    """Return the octs of a snapshot, from the nodes of its cells."""
+    connectivity, coordinates = _checked_mesh(file)
+    nodes = coordinates[...][:, : len(block)].astype(np.float64)
+    if _block(connectivity, coordinates) is None:
         corners = nodes[connectivity[...].astype(np.int64)]
         lower, upper = corners.min(axis=1), corners.max(axis=1)
     else:
         n_nodes = int(np.prod([n + 1 for n in block]))
         lower, upper = nodes[::n_nodes], nodes[n_nodes - 1 :: n_nodes]
     size = upper - lower
-    if "level" in file:
-        level = file["level"][...].reshape(len(lower), -1)[:, 0].astype(np.uint8)
+    levels = _shape(file.get("level"))
+    if levels and levels[0] and levels[0] % len(lower) == 0:  # of the cells, or of the octs
+        level = file["level"][...].reshape(len(lower), -1)[:, 0]
     else:
         extent = upper[:, 0].max() - lower[:, 0].min()
-        level = np.rint(np.log2(extent / size[:, 0])).astype(np.uint8)
-    return lower, size, level, block
+        level = np.rint(np.log2(extent / size[:, 0]))
+    return _Mesh(lower, size, level.astype(np.uint8))
 
 
 def _checked_mesh(file: h5py.File) -> tuple[h5py.Dataset, h5py.Dataset]:
@@ -294,12 +297,24 @@ def _checked_mesh(file: h5py.File) -> tuple[h5py.Dataset, h5py.Dataset]:
     if missing:
         raise ValueError(f"{file.filename!r} lacks {missing}; it has {', '.join(file)}.")
     connectivity, coordinates = file["connectivity"], file["coordinates"]
-    if connectivity.ndim != 2 or connectivity.shape[1] not in (4, 8):
+    shape = _shape(connectivity)
+    if len(shape) != 2 or shape[1] not in (4, 8) or not shape[0]:
         raise ValueError(
-            f"connectivity of {file.filename!r} has shape {connectivity.shape}; only meshes of "
-            "quadrilaterals (n_cells, 4), or of hexahedra (n_cells, 8), are octrees."
+            f"connectivity of {file.filename!r} has shape {shape}; only meshes of quadrilaterals "
+            "(n_cells, 4), or of hexahedra (n_cells, 8), are octrees."
+        )
+    ndim, shape = (2 if shape[1] == 4 else 3), _shape(coordinates)
+    if len(shape) != 2 or shape[1] < ndim or shape[0] < 2**ndim:
+        raise ValueError(
+            f"coordinates of {file.filename!r} have shape {shape}; they must be the nodes of all "
+            f"cells, (n_nodes, {ndim}) or more."
         )
     return connectivity, coordinates
+
+
+def _shape(node: Any) -> tuple[int, ...]:
+    """Return the shape of a dataset; that of a scalar for anything else."""
+    return node.shape or () if isinstance(node, h5py.Dataset) else ()
 
 
 def _block(connectivity: h5py.Dataset, coordinates: h5py.Dataset) -> tuple[int, ...] | None:
@@ -334,25 +349,29 @@ def _block(connectivity: h5py.Dataset, coordinates: h5py.Dataset) -> tuple[int, 
     return tuple(int(n) for n in sides[::-1])
 
 
-def _read_restart_mesh(
-    file: h5py.File, parameters: Parameters, field: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, ...]]:
-    """Return the same of a restart file, whose octs are integers: x, y, z at their level."""
-    octs = file["Octree"][...].astype(np.int64)
+def _restart_block(file: h5py.File, parameters: Parameters) -> tuple[int, ...]:
+    """Return the cells of an oct of a restart file, ([z,] y, x)."""
+    octs = file["Octree"]
     if octs.ndim != 2 or octs.shape[1] != 4 or not len(octs):
         raise ValueError(f"Octree of {file.filename!r} has shape {octs.shape}, not (n_octs, 4).")
-    level = octs[:, 3]
-    n_cells = int(np.prod(file[field].shape[1:]))
+    fields = _fields(file, "restart").values()
+    shapes = {file[field].shape[1:] for field in fields}
+    n_cells = int(np.prod(shapes.pop()))
     block = parameters.block
     if block is None:
         ndim = 3 if octs[:, 2].any() else 2
         block = (round(n_cells ** (1 / ndim)),) * ndim
-    if int(np.prod(block)) != n_cells:
+    if shapes or int(np.prod(block)) != n_cells:
         raise ValueError(
             f"octs of {file.filename!r} have {n_cells} cells, which are no block of {block}; put "
             "the .ini of the run beside it."
         )
-    ndim = len(block)
-    size = parameters.oct_size(level)[:, :ndim]
+    return block
+
+
+def _restart_mesh(file: h5py.File, parameters: Parameters, block: tuple[int, ...]) -> _Mesh:
+    """Return the octs of a restart file, which are integers: x, y, z at their level."""
+    octs, ndim = file["Octree"][...].astype(np.int64), len(block)
+    size = parameters.oct_size(octs[:, 3])[:, :ndim]
     position = np.asarray(parameters.origin)[:ndim] + octs[:, :ndim] * size
-    return position, size, level.astype(np.uint8), block
+    return _Mesh(position, size, octs[:, 3].astype(np.uint8))

@@ -9,18 +9,23 @@ import numpy as np
 
 from dask_exa.kernels._octree_numba import decode_one, encode_one, locate_one, njit, sweep
 
+_CELLS_TO_COPY = 1 << 16
+"""Fewer are not worth a thread."""
+
 
 def paste(tree: Any, lattice: Any, field: np.ndarray, level: int, out: np.ndarray) -> None:
     """See `dask_exa.kernels.octree.paste`."""
-    cells = np.zeros((lattice.block_z, lattice.block_y, lattice.block_x))  # of types, not of use
-    flat, grid = field.reshape(len(field), *cells.shape), out.reshape(-1, *out.shape[-2:])
-    sweep(_paste, len(flat), tree.codes, tree.level, lattice, flat, level, grid)
+    blocks = field.reshape(len(field), lattice.block_z, lattice.block_y, lattice.block_x)
+    grid = out.reshape(-1, *out.shape[-2:])
+    given = (tree.codes, tree.level, lattice, blocks, level, grid)
+    sweep(_paste, len(blocks), *given, least=_CELLS_TO_COPY // blocks[0].size)
 
 
 def fill_halo(tree: Any, lattice: Any, field: np.ndarray, halo: int, out: np.ndarray) -> None:
     """See `dask_exa.kernels.octree.fill_halo`."""
     padded = out if lattice.ndim == 3 else out[:, None]
-    sweep(_fill_halo, len(field), *tree, lattice, field.reshape(-1), halo, padded)
+    given = (*tree, lattice, field.reshape(-1), halo, padded)
+    sweep(_fill_halo, len(field), *given, least=4096 // padded[0].size)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -55,12 +60,18 @@ def _copy(code, level, lattice, block, wanted, out):  # pragma: no cover  (compi
     finer = wanted - level
     finer_z = finer if lattice.ndim == 3 else 0
     x, y, z = ((x >> k) * n_x) << finer, ((y >> k) * n_y) << finer, ((z >> k) * n_z) << finer_z
-    for a in range(n_z << finer_z):
-        for b in range(n_y << finer):
+    times, times_z, width = 1 << finer, 1 << finer_z, n_x << finer
+    for a in range(n_z):
+        for b in range(n_y):
+            z_0, y_0 = z + (a << finer_z), y + (b << finer)
             for c in range(n_x):
-                value = block[a >> finer_z, b >> finer, c]
+                value = block[a, b, c]
                 for d in range(c << finer, (c + 1) << finer):
-                    out[z + a, y + b, x + d] = value
+                    out[z_0, y_0, x + d] = value
+            for copy in range(1, times * times_z):  # the other rows of the same cells
+                z_1, y_1 = z_0 + (copy >> finer), y_0 + (copy & (times - 1))
+                for d in range(width):
+                    out[z_1, y_1, x + d] = out[z_0, y_0, x + d]
 
 
 @njit(inline="always")

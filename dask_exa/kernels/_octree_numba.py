@@ -44,16 +44,16 @@ _ONE = np.uint64(1)
 _TWO = np.uint64(2)
 
 
-def spans(n: int) -> list[tuple[int, int]]:
+def spans(n: int, least: int = 4096) -> list[tuple[int, int]]:
     """Return the parts of a range that the threads take: a few each, of some size at least."""
-    n_parts = max(1, min(4 * available_threads(), n // 4096))
+    n_parts = max(1, min(4 * available_threads(), n // least))
     edges = np.linspace(0, n, n_parts + 1).astype(np.int64).tolist()
     return list(itertools.pairwise(edges))
 
 
-def sweep(kernel: Callable[..., Any], n: int, *arguments: Any) -> None:
+def sweep(kernel: Callable[..., Any], n: int, *arguments: Any, least: int = 4096) -> None:
     """Call ``kernel(first, last, *arguments)`` for parts of a range, on this task's threads."""
-    map_threads(lambda span: kernel(*span, *arguments), spans(n))
+    map_threads(lambda span: kernel(*span, *arguments), spans(n, max(1, least)))
 
 
 def encode(coordinates: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dask_exa.apps.dyablo import USE_CASE
+from dask_exa.datasets.amr_blast import AmrBlast, BlastInjection
 from dask_exa.inputs import dyablo
 from dask_exa.inputs.represented import RepresentedStream
 
@@ -56,12 +57,37 @@ def _break(step, kind):
 def test_what_goes_wrong_is_named(shared_data, kind, reason):
     stream = dyablo.open_snapshots(str(shared_data / "dyablo" / "blast2d_iter*.h5"))
     steps = [
-        USE_CASE.represent(_break(step, kind) if int(step.timestep) == 6 else step)
+        USE_CASE.represent(_break(step, kind) if int(step.timestep) == 178 else step)
         for step in stream
     ]
     alarms = _alarms(steps, RepresentedStream(stream, USE_CASE.represent))
-    assert [step for step, found in alarms.items() if found] == [6]
-    assert any(reason in alarm.reason for alarm in alarms[6])
+    assert [step for step, found in alarms.items() if found] == [178]
+    assert any(reason in alarm.reason for alarm in alarms[178])
+
+
+@pytest.mark.parametrize("kind", ["nonphysical", "spike", "nan"])
+def test_what_is_injected_into_a_blast_is_found_at_once(kind):
+    fault = BlastInjection(timestep=12, kind=kind)
+    blast = AmrBlast(max_level=4, on_nan="yield", inject=fault)
+    detector = USE_CASE.detector(None)
+    found = []
+    for _ in range(12):
+        represented = USE_CASE.represent(blast.advance())
+        if detector.observe(represented).alarms:
+            found.append(int(represented.timestep))
+    assert found == [12]
+    assert represented.attrs["injected"] == kind
+
+
+def test_steps_that_are_too_long_are_found_by_their_energy():
+    blast = AmrBlast(max_level=4, on_nan="yield", inject=BlastInjection(timestep=6, kind="courant"))
+    detector = USE_CASE.detector(None)
+    reasons = {}
+    for _ in range(20):
+        represented = USE_CASE.represent(blast.advance())
+        for alarm in detector.observe(represented).alarms:
+            reasons.setdefault(alarm.variable, int(represented.timestep))
+    assert 6 <= reasons["energy"] <= 16
 
 
 def test_pictures(shared_data):

@@ -27,7 +27,7 @@ class Case:
         self.root = np.array([1.0, 0.5, 2.0])[: len(roots)]
         self.extent = self.root * roots
         self.periodic = periodic
-        corners, levels = naive.grow_leaves(rng, roots, max_level)
+        corners, levels = naive.grow_leaves(rng, roots, max_level, chance=0.75)
         values = rng.standard_normal((len(levels), *block)).astype(dtype)
         size = self.root * 0.5 ** levels[:, None]
         self.tree = Octree.from_cells(

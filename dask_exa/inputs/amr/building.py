@@ -170,6 +170,9 @@ def _block_of(fields: Mapping[str, Array], n: int, ndim: int) -> tuple[int, ...]
     shapes = {tuple(field.shape) for field in fields.values()} or {(n,)}
     if len(shapes) > 1:
         raise ValueError(f"fields have different shapes {sorted(shapes)}; pass one for all.")
+    wrong = [name for name, field in fields.items() if field.dtype.kind not in "fiub"]
+    if wrong:
+        raise ValueError(f"fields {wrong} are not real numbers; pass their parts.")
     (shape,) = shapes
     block = shape[1:] or (1,) * ndim
     if shape[:1] != (n,) or len(block) != ndim or 0 in block:

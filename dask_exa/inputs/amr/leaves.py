@@ -94,8 +94,13 @@ class Leaves:
             In the order x, y, z. Points on a face belong to the leaf above it.
         """
         xp = namespace(self.level)
+        positions = xp.asarray(positions)
+        if positions.ndim != 2 or positions.shape[1] != self.ndim:
+            raise ValueError(
+                f"positions has shape {tuple(positions.shape)}; pass (n_points, {self.ndim})."
+            )
         finest = xp.asarray(self.root) / (1 << self.lattice.depth)
-        at = xp.floor((xp.asarray(positions) - xp.asarray(self.origin)) / finest)
+        at = xp.floor((positions - xp.asarray(self.origin)) / finest)
         n = xp.asarray(np.asarray(self.roots) << self.lattice.depth)
         inside = xp.all((at >= 0) & (at < n), axis=1)
         at = xp.astype(xp.where(inside[:, None], at, 0.0), xp.int64)

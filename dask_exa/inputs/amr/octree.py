@@ -162,6 +162,7 @@ class Octree(Leaves):
         inside = leaf >= 0
         leaf = xp.where(inside, leaf, 0)
         share = (positions - self.position[leaf]) / self.size[leaf]
+        share = xp.where(inside[:, None], share, 0.0)
         cell = leaf
         for n, axis in zip(self.block, range(self.ndim - 1, -1, -1), strict=True):
             at = xp.astype(xp.clip(share[:, axis] * n, 0, n - 1), xp.int64)

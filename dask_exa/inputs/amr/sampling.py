@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from dask_exa._samples import is_dask
 from dask_exa.inputs.amr.drawing import AXES, draw_points
 from dask_exa.inputs.amr.octree import Octree
 from dask_exa.inputs.amr.points import PointCloud
@@ -93,6 +94,8 @@ def _grid(fields: xr.Dataset) -> Octree:
         )
     (shared,) = dims
     origin, extent = zip(*(_edges(fields, dim) for dim in shared[::-1]), strict=True)
+    if any(is_dask(field.data) for field in fields.data_vars.values()):
+        fields = fields.compute()
     arrays = {str(name): field.data for name, field in fields.data_vars.items()}
     return Octree.from_uniform(arrays, origin=origin, extent=extent)
 

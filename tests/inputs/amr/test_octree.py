@@ -220,3 +220,16 @@ def test_values_that_are_not_finite_stay_where_they_are():
     grid = tree.to_uniform().rho.values
     assert np.isnan(grid).sum() == 4 ** (tree.lattice.depth - int(tree.level[5]))
     assert np.isnan(tree.gradient("rho")).any(axis=-1).sum() < 40
+
+
+def test_points_that_are_nowhere_have_no_values():
+    tree = Octree.from_uniform({"rho": np.ones((2, 2))})
+    found = tree.values("rho", np.array([[np.nan, 0.5], [0.5, 0.5], [2.0, 0.5], [np.inf, 0.5]]))
+    np.testing.assert_array_equal(found, [np.nan, 1.0, np.nan, np.nan])
+    with pytest.raises(ValueError, match=r"positions has shape \(2,\); pass \(n_points, 2\)"):
+        tree.find(np.array([0.5, 0.5]))
+
+
+def test_complex_fields_are_refused():
+    with pytest.raises(ValueError, match=r"fields \['q'\] are not real numbers"):
+        Octree.from_uniform({"q": np.ones((2, 2)) * 1j})

@@ -195,3 +195,9 @@ def test_bad_sources_are_named():
         PointCloud([[0.0, np.inf]], {})
     with pytest.raises(ValueError, match="volumes must be"):
         PointCloud([[0.0, 0.0]], {}, volumes=[-1.0])
+
+
+def test_lazy_grids_are_sampled_as_those_in_memory():
+    grid = xr.DataArray(np.random.default_rng(0).random((6, 8)), dims=("y", "x"), name="rho")
+    points = sample(grid.chunk(3), 20, random_state=0)
+    xr.testing.assert_identical(points, sample(grid, 20, random_state=0))
