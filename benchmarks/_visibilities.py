@@ -31,6 +31,7 @@ GPU_BYTES = 20
 """Read and written per visibility by the kernel on a GPU: the visibility, its power, and a part of
 the modes; half of the bandwidth is reached."""
 N_WARMUP, N_DUMPS = 4, 8
+_FIRST_SEED = 50
 
 
 def speed(repeats: int) -> None:
@@ -94,7 +95,7 @@ def quality(repeats: int) -> None:
         f"{sum(one.faulty.values.sum() for one in found)} false",
         f"{sum(bool(one.attrs['sources']) for one in found)} false",
     )
-    for seed in range(max(2, repeats)):
+    for seed in range(_FIRST_SEED, _FIRST_SEED + max(2, repeats)):
         table.row(f"simulated, seed {seed}", *_held_out(seed))
     table.show()
 
@@ -223,7 +224,7 @@ def _low30() -> tuple[list[xr.Dataset], np.ndarray, np.ndarray]:
 
 
 def _held_out(seed: int) -> Iterator[Any]:
-    """Yield what is found in a simulation that nothing was chosen on."""
+    """Yield what is found in a simulation; the method was worked out on others, below 50."""
     rng = np.random.default_rng([seed, 77])
     n_steps, station = 40, int(rng.integers(24))
     fault, source = (int(x) for x in rng.integers(6, 28, 2))

@@ -52,6 +52,7 @@ PAGES = [
     "docs/clustering-and-pipelines.md",
     "docs/crystals.md",
     "docs/data-of-codes.md",
+    "docs/interference.md",
     "docs/in-situ.md",
     "docs/in-situ-launching.md",
     "docs/in-situ-live-page.md",

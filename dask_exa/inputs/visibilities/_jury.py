@@ -12,6 +12,7 @@ from dask_exa.inputs.visibilities.stations import faulty_stations
 from dask_exa.inputs.visibilities.votes import (
     CAP,
     Votes,
+    middle,
     outlying_channels,
     quantile_of,
     standard_scores,
@@ -144,8 +145,8 @@ class Jury:
         if 2 * len(clean) < len(verdict.scores):
             return
         self._n_judged += 1
-        center = float(np.median(clean))
-        spread = 1.4826 * float(np.median(np.abs(clean - center)))
+        center = middle(clean)
+        spread = 1.4826 * middle(np.abs(clean - center))
         slow = 1 / min(self._n_judged, _NOISE_DUMPS)
         self._center += slow * (max(center, 0.0) - self._center)
         self._spread += slow * (max(spread, 1.0) - self._spread)
@@ -172,7 +173,7 @@ class Jury:
         total, weight = found.power[found.power[:, 1] > 0].T
         if not len(total) or (self.noise <= self._least_noise).all():
             return False
-        level = float(np.median(total / weight))
+        level = middle(total / weight)
         if level > _TOO_QUIET:
             return False
         self.noise[:] = np.maximum(self.noise * np.sqrt(max(level, 1e-6)), self._least_noise)

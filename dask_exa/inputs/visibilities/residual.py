@@ -345,9 +345,11 @@ class SkyResidual(BaseEstimator):
             power[members] = self._power_after_gap(members, reference, power, measure, innovation)
         count = np.sum(inverse > 0, axis=2)[expected.pattern, group] * is_known
         innovations = Innovations(dump.antenna1, dump.antenna2, power, count)
-        given = (innovations, verdict.stations, self._jury.n_deviations)
-        self._doubtful, _ = stray_stations(*given, np.ones_like(verdict.stations))
-        return stray_stations(*given, self._was_faulty)
+        strays = stray_stations(
+            innovations, verdict.stations, self._jury.n_deviations, self._was_faulty
+        )
+        self._doubtful = strays.doubtful
+        return strays.found, strays.levels
 
     def _power_after_gap(
         self,

@@ -6,10 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dask_exa.inputs.visibilities.votes import Votes, vote_law
+from dask_exa.inputs.visibilities.votes import Votes, middle, vote_law
 
 LEAST_EXCESS = 0.5
 """Change of the mean vote that makes a station faulty: less is a matter of its noise."""
+LEAST_CHANGE = 1.0
+"""Change of the mean square innovation that makes a station faulty."""
 _LEAST_USUAL = 0.5
 _LEAST_STATIONS = 4
 """Of which one may be told from the others."""
@@ -25,9 +27,10 @@ def station_levels(votes: Votes) -> np.ndarray:
     """
     total, weight = votes.stations
     mean = np.where(weight > 0, total / np.where(weight > 0, weight, 1), np.nan)
-    if not np.isfinite(mean).any():
+    known = mean[weight > 0]
+    if not len(known):
         return mean
-    usual = float(np.nanmedian(mean))
+    usual = middle(known)
     return mean / usual if usual > _LEAST_USUAL else np.maximum(mean, 1.0)
 
 
@@ -87,12 +90,23 @@ class Innovations(NamedTuple):
         return np.where(count > 0, total / np.where(count > 0, count, 1), np.nan), count
 
 
+class Strays(NamedTuple):
+    """Stations whose sky suddenly is another one."""
+
+    found: np.ndarray
+    """(n_stations,), bool."""
+    doubtful: np.ndarray
+    """(n_stations,), bool: not sure to be among them, nor to be in order."""
+    levels: np.ndarray
+    """(n_stations,): mean square innovations; NaN where nothing was expected."""
+
+
 def stray_stations(
     innovations: Innovations,
     faulty: np.ndarray,
     n_deviations: float,
-    least_excess: float = LEAST_EXCESS,
-) -> tuple[np.ndarray, np.ndarray]:
+    before: np.ndarray | None = None,
+) -> Strays:
     """Find the stations whose sky suddenly is another one, as by a lost phase or a dead receiver.
 
     A station with a wrong gain still sees something as smooth as a sky, which only history tells
@@ -107,27 +121,29 @@ def stray_stations(
     n_deviations : float
         Of the mean square innovation of a station, by the law of noise and by the spread over
         stations, whichever is larger.
-    least_excess : float
-        Relative change that is needed besides.
+    before : array of shape (n_stations,), bool, optional
+        Those found in the dump before: a relative change of 0.5 keeps them, others need one of 1.
 
     Returns
     -------
-    strays : array of shape (n_stations,), bool
-    levels : array of shape (n_stations,)
-        Mean square innovations; NaN where nothing was expected.
+    Strays
     """
-    found = faulty.copy()
+    found, nobody = faulty.copy(), np.zeros_like(faulty)
+    least_change = np.full(len(faulty), LEAST_CHANGE)
+    if before is not None:
+        least_change[before] = LEAST_EXCESS
     while True:
         levels, count = innovations.levels(found)
-        known = np.isfinite(levels) & ~found & (count > _LEAST_SHARE * np.median(count))
+        known = np.isfinite(levels) & ~found & (count > _LEAST_SHARE * middle(count))
         if known.sum() < _LEAST_STATIONS:
-            break
-        usual = max(1.0, float(np.median(levels[known])))
-        spread = 1.4826 * float(np.median(np.abs(levels[known] - np.median(levels[known]))))
+            return Strays(found & ~faulty, nobody, levels)
+        center = middle(levels[known])
+        usual = max(1.0, center)
+        spread = 1.4826 * middle(np.abs(levels[known] - center))
         deviation = np.maximum(usual / np.sqrt(np.maximum(count, 1)), spread)
-        least = usual + np.maximum(least_excess * usual, n_deviations * deviation)
-        excess = np.where(known, levels - least, -np.inf)
-        if not excess.max() > 0:
-            break
-        found[np.argmax(excess)] = True
-    return found & ~faulty, levels
+        excess = np.where(known, levels - usual, 0.0)
+        excess[excess <= n_deviations * deviation] = 0
+        beyond = np.where(excess > least_change * usual, excess, 0)
+        if not beyond.any():
+            return Strays(found & ~faulty, excess > LEAST_EXCESS * usual, levels)
+        found[np.argmax(beyond)] = True

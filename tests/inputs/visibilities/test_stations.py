@@ -47,7 +47,7 @@ def test_a_station_without_visibilities_is_not_faulty():
 
 def test_noise_has_no_strays():
     for seed in range(50):
-        strays, levels = stray_stations(
+        strays, _, levels = stray_stations(
             innovations(np.ones(12), seed=seed), np.zeros(12, bool), 4.75
         )
         assert not strays.any()
@@ -55,7 +55,7 @@ def test_noise_has_no_strays():
 
 
 def test_a_source_that_changes_all_stations_makes_no_stray():
-    strays, levels = stray_stations(innovations(np.full(12, 3.0)), np.zeros(12, bool), 4.75)
+    strays, _, levels = stray_stations(innovations(np.full(12, 3.0)), np.zeros(12, bool), 4.75)
     assert not strays.any()
     assert levels.min() > 6
 
@@ -63,15 +63,27 @@ def test_a_source_that_changes_all_stations_makes_no_stray():
 def test_strays_are_told_from_those_that_have_a_baseline_to_them():
     factors = np.ones(12)
     factors[[2, 7]] = 30, 8
-    strays, levels = stray_stations(innovations(factors), np.zeros(12, bool), 4.75)
+    strays, _, levels = stray_stations(innovations(factors), np.zeros(12, bool), 4.75)
     assert strays.nonzero()[0].tolist() == [2, 7]
     assert np.delete(levels, [2, 7]).max() < 1.5
+
+
+def test_what_is_found_is_kept_by_less_than_it_takes_to_be_found():
+    factors = np.ones(12)
+    factors[4] = 1.8
+    given, nobody = innovations(factors, n_values=60), np.zeros(12, bool)
+    strays, doubtful, _ = stray_stations(given, nobody, 4.75)
+    assert not strays.any()
+    assert doubtful.nonzero()[0].tolist() == [4]
+    strays, doubtful, _ = stray_stations(given, nobody, 4.75, factors > 1)
+    assert strays.nonzero()[0].tolist() == [4]
+    assert not doubtful.any()
 
 
 def test_nothing_expected_means_nothing_found():
     given = innovations(np.ones(12))
     given = given._replace(n_values=np.zeros(len(FIRST)), power=np.zeros(len(FIRST)))
-    strays, levels = stray_stations(given, np.zeros(12, bool), 4.75)
+    strays, _, levels = stray_stations(given, np.zeros(12, bool), 4.75)
     assert not strays.any()
     assert np.isnan(levels).all()
 
