@@ -38,10 +38,10 @@ class CrystalFields:
 
     A step keeps its variables and gets ``von_mises`` on its cells and, where there is a coordinate
     ``grain``, ``grain_stress``, the mean deviator of every grain. Its coordinate ``imbalance`` is
-    the norm of the divergence of the stress relative to that of its gradient; a crystal without
-    strain goes without, and so does a large field in several chunks, which would have to be read
-    whole. The attribute ``stress_strain`` has the mean strain and stress of all steps so far, along
-    the first strain that is not zero.
+    the norm of the divergence of the stress relative to that of its gradient: NaN without strain,
+    and not there for a large field in several chunks, which would have to be read whole. The
+    attribute ``stress_strain`` has the mean strain and stress of all steps so far, along the first
+    strain that is not zero.
 
     Examples
     --------
@@ -63,9 +63,9 @@ class CrystalFields:
         if "grain" in step.coords and step.grain.dims == stress.dims[:-2]:
             made["grain_stress"] = _grain_deviators(stress, step.grain)
         represented = step.assign(made)
-        is_loaded = bool((abs(strain) > _UNLOADED).any())  # else all stress is rounding
-        if is_loaded and _is_whole(force):
-            balance = np.sqrt((force_imbalance(force) ** 2).mean())
+        if _is_whole(force):
+            is_loaded = bool((abs(strain) > _UNLOADED).any())  # else all stress is rounding
+            balance = np.sqrt((force_imbalance(force) ** 2).mean()) if is_loaded else np.nan
             represented = represented.assign_coords(imbalance=balance)
         self._add_to_curve(stress, strain)
         return represented.assign_attrs(stress_strain=tuple(self._curve))

@@ -101,9 +101,7 @@ def watch(
             detector = album.use_case.detector(stream)
         elif detect:
             detector = field_detector(stream.sizes, false_alarm_rate, dt)
-        learnt = stream.variables
-        if album is not None:  # a few numbers are only looked at
-            learnt = tuple(n for n, size in album.stream.n_values.items() if size > n_components)
+        learnt = stream.variables if album is None else _learnt(album, variables, n_components)
         session = Session(learnt, estimator, detector)
         if resume:
             outputs.load_checkpoint(session, out)
@@ -131,12 +129,31 @@ def _open(
         stream = open_stream(source, variables=variables)
     use_case = find_use_case(stream)
     if use_case is not None:
-        fields = RepresentedStream(stream, use_case.represent, variables)
+        fields = RepresentedStream(stream, use_case.represent)
         return fields, Album(use_case, fields)
     stream.close()
     with open_stream(source, variables=variables) as whole:
         chunks = column_chunks(whole.sizes, n_threads) if n_threads > 1 else None
     return open_stream(source, chunks, variables=variables), None
+
+
+def _learnt(album: Album, variables: tuple[str, ...] | None, n_components: int) -> tuple[str, ...]:
+    """Return the represented variables to learn; detector and pictures get all of them."""
+    n_values = album.stream.n_values
+    chosen = tuple(n_values) if variables is None else variables
+    unknown = [name for name in chosen if name not in n_values]
+    if unknown:
+        raise ValueError(
+            f"variables={unknown} are not made of {album.stream.name!r}; it has "
+            f"{', '.join(n_values)}."
+        )
+    learnt = tuple(name for name in chosen if n_values[name] > n_components)
+    if not learnt:
+        raise ValueError(
+            f"variables={list(chosen)} of {album.stream.name!r} have no more values than "
+            f"components={n_components}; name one that has, or lower the number of components."
+        )
+    return learnt
 
 
 def load_pipeline(path: Any) -> Any:

@@ -56,6 +56,8 @@ def open_result(source: str, *, chunks: Any = None, variables: Any = None) -> St
     ------
     ValueError
         When the geometry is no regular grid, cells are shared by phases, or a variable is missing.
+    OSError
+        When the file was not written to its end.
 
     References
     ----------
@@ -65,6 +67,12 @@ def open_result(source: str, *, chunks: Any = None, variables: Any = None) -> St
     try:
         result = _Result(file, source)
         return result.stream(chunks, variables)
+    except KeyError as error:
+        file.close()
+        raise OSError(
+            f"source={source!r} lacks a part of a result of DAMASK ({error.args[0]}); wait until "
+            "its writer has closed it, or copy it again."
+        ) from error
     except BaseException:
         file.close()
         raise
@@ -99,9 +107,15 @@ class _Result:
             raise ValueError(f"source={source!r} is a result on no regular grid; export it first.")
         self.cells = tuple(int(n) for n in file["geometry"].attrs["cells"])
         mapping = file["cell_to/phase"]
-        if mapping.shape[1] != 1:
+        shape: tuple[int, ...] = mapping.shape if isinstance(mapping, h5py.Dataset) else ()
+        if len(shape) != 2 or shape[0] != np.prod(self.cells) or not mapping.dtype.names:
             raise ValueError(
-                f"source={source!r} has {mapping.shape[1]} constituents a cell; only results with "
+                f"source={source!r} has cell_to/phase of shape {shape} for {self.cells} cells; it "
+                "must give the phase of every cell, and the entry there."
+            )
+        if shape[1] != 1:
+            raise ValueError(
+                f"source={source!r} has {shape[1]} constituents a cell; only results with "
                 "one are put together."
             )
         labels, self.entry = mapping["label"][:, 0], mapping["entry"][:, 0]
@@ -148,7 +162,7 @@ class _Result:
                 {
                     key: (data.shape[1:], _text(data.attrs.get("unit", "")))
                     for key, data in group.items()
-                    if data.dtype.kind == "f"
+                    if isinstance(data, h5py.Dataset) and data.dtype.kind == "f"
                 }
             )
         first, *others = shapes
@@ -218,12 +232,14 @@ class ScatteredField:
         with h5py.File(self.path) as file:
             for label, cells in self.cells_of.items():
                 where = f"{self.increments[increment]}/phase/{label}/mechanical/{self.name}"
-                if where not in file:
+                found, entry = file.get(where), self.entry[cells]
+                n = len(found) if isinstance(found, h5py.Dataset) and found.shape else 0
+                if n <= entry.max():
                     raise OSError(
-                        f"{self.path} has no {where}; it is not in every increment, or the file "
-                        "was not written to its end."
+                        f"{self.path} has no {where} of all cells, but of {n}; it is not in every "
+                        "increment, or the file was not written to its end."
                     )
-                values[cells] = file[where][()][self.entry[cells]]
+                values[cells] = found[()][entry]
         # Fortran order: x is the fastest
         grid = values.reshape(*self.cells[::-1], *self.components)
         return grid.transpose(2, 1, 0, *range(3, grid.ndim))[tuple(rest)]

@@ -108,12 +108,13 @@ def open_snapshots(
     https://github.com/Dyablo-HPC/Dyablo
     """
     if is_series(source):
+        read_step = _SeriesReader(variables)
         followed = FollowedFolder(
             folder_of(source),
             series_pattern(source),
-            lambda path: _read(path, chunks, variables),
+            lambda path: read_step(path, chunks),
             timeout=timeout,
-            peek=lambda path: _read(path, {}, variables, with_mesh=False),
+            peek=lambda path: read_step(path, {}, with_mesh=False),
         )
         return stream_folder(followed, name=source, what="NAME_iter0000000.h5 and so on")
     files = files_of(source)
@@ -177,6 +178,24 @@ class _Mesh(NamedTuple):
     level: np.ndarray
 
 
+class _SeriesReader:
+    """Reads files of a series, whose variables are those of the first complete one."""
+
+    def __init__(self, variables: Any) -> None:
+        self._wanted, self._is_known = variables, False
+
+    def __call__(self, path: Path, chunks: Any, *, with_mesh: bool = True) -> xr.Dataset:
+        try:
+            step = _read(path, chunks, self._wanted, with_mesh=with_mesh)
+        except ValueError as error:
+            if not self._is_known:
+                raise
+            raise IncompleteFileError(str(error)) from error
+        if not self._is_known:
+            self._wanted, self._is_known = tuple(step.data_vars), True
+        return step
+
+
 def _read(path: Path, chunks: Any, variables: Any, *, with_mesh: bool = True) -> xr.Dataset:
     """Return one file as a step; with chunks, its fields are left where they are."""
     try:
@@ -203,7 +222,7 @@ def _read_open(
     missing = [name for name in wanted if name not in names]
     if missing or not wanted:
         raise ValueError(
-            f"variables={missing} are not in {str(path)!r}; it has {', '.join(names)}."
+            f"variables={missing} are not in {str(path)!r}; it has {', '.join(names) or 'none'}."
         )
     is_restart = layout == "restart"
     block = _restart_block(file, parameters) if is_restart else _snapshot_block(file)

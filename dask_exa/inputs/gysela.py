@@ -152,17 +152,18 @@ class _Layout:
             )
 
     def _read(self, file: h5py.File, path: Path) -> None:
-        times = [float(np.ravel(file[name][()])[0]) for name in _TIMES if name in file]
+        there = {name for name, node in file.items() if isinstance(node, h5py.Dataset)}
+        times = [np.ravel(file[name][()]) for name in _TIMES if name in there and file[name].size]
         match = _STEP.fullmatch(path.name)
-        self.time = times[0] if times else float(match[1]) if match else 0.0
-        if _FULL in file:
-            self.mesh = {dim: (dim, file[dim][:]) for dim in _TORUS if dim in file}
+        self.time = float(times[0][0] if times else match[1] if match else 0.0)
+        if _FULL in there:
+            self.mesh = {dim: (dim, file[dim][:]) for dim in _TORUS if dim in there}
             self._add("f", _FULL, ("species", *_TORUS), "distribution function")
             self._add_potential(file, _TORUS[:3])
-        elif _REDUCED in file:
+        elif _REDUCED in there:
             self.mesh = _reduced_mesh(file) or _initial_mesh(path.parent)
             self._add_reduced(file, path)
-        elif all(name in file for name in _MOMENTS):
+        elif there.issuperset(_MOMENTS):
             for name in _MOMENTS:
                 self._add(name, name, ("species", *_TORUS[:3]), name.replace("_", " "))
 

@@ -137,15 +137,20 @@ def read_mesh(folder: Any) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
     inputs = sorted(Path(folder).glob(f"*{_INPUTS}"))
     if len(inputs) != 1:
         return {}
-    values = json.loads(inputs[0].read_text())
-    sides = {
-        "r": (values["rMin"], values["rMax"]),
-        "theta": (0.0, 2 * np.pi),
-        "z": (values["zMin"], values["zMax"]),
-        "vpar": (values["vMin"], values["vMax"]),
-    }
+    try:
+        values = json.loads(inputs[0].read_text())
+        sides = {
+            "r": (values["rMin"], values["rMax"]),
+            "theta": (0.0, 2 * np.pi),
+            "z": (values["zMin"], values["zMax"]),
+            "vpar": (values["vMin"], values["vMax"]),
+        }
+        numbers = list(zip(DIMS, values["npts"], values["splineDegrees"], strict=True))
+    except (OSError, ValueError, KeyError, TypeError):
+        # not written to the end, or of another version: fields do without
+        return {}
     mesh = {}
-    for dim, n, degree in zip(DIMS, values["npts"], values["splineDegrees"], strict=True):
+    for dim, n, degree in numbers:
         low, high = sides[dim]
         is_periodic = dim in ("theta", "z")
         points = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FunctionType
 
 import xarray as xr
@@ -23,8 +23,6 @@ class RepresentedStream(Stream):
         ``represent(step)`` gives a data set whose dimensions and variables are those of every
         step, and keeps the coordinates ``time`` and ``timestep``. An object that remembers earlier
         steps is copied for each iteration, which then begins with the first step.
-    variables : sequence of str, optional
-        Those to keep; by default all that it gives.
 
     Attributes
     ----------
@@ -36,7 +34,7 @@ class RepresentedStream(Stream):
     Raises
     ------
     ValueError
-        When the source has no step, or a variable is not among those represented.
+        When the source has no step.
 
     Examples
     --------
@@ -48,32 +46,18 @@ class RepresentedStream(Stream):
     (('x',), (16,), (16, 16))
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        represent: Callable[[xr.Dataset], xr.Dataset],
-        variables: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, stream: Stream, represent: Callable[[xr.Dataset], xr.Dataset]) -> None:
         self._source, self._represent = stream, represent
-        self._chosen: list[str] | None = None
         self.original: xr.Dataset | None = None
         first = next(self._turned(0), None)
         if first is None:
             raise ValueError(f"source={stream.name!r} has no steps.")
-        names = [str(name) for name in first.data_vars] if variables is None else list(variables)
-        unknown = [name for name in names if name not in first.data_vars]
-        if unknown:
-            known = ", ".join(map(str, first.data_vars))
-            raise ValueError(
-                f"variables={unknown} are not made of {stream.name!r}; it has {known}."
-            )
-        self._chosen = names
-        self.n_values = {name: first[name].size for name in names}
+        self.n_values = {str(name): variable.size for name, variable in first.data_vars.items()}
         super().__init__(
             self._turned,
             name=stream.name,
-            sizes={str(dim): size for dim, size in first[names].sizes.items()},
-            variables=tuple(names),
+            sizes={str(dim): size for dim, size in first[list(self.n_values)].sizes.items()},
+            variables=tuple(self.n_values),
             n_steps=stream.n_steps,
             close=stream.close,
         )
@@ -89,5 +73,4 @@ class RepresentedStream(Stream):
     ) -> Iterator[xr.Dataset]:
         for step in steps:
             self.original = step
-            turned = represent(step)
-            yield turned if self._chosen is None else turned[self._chosen]
+            yield represent(step)

@@ -29,6 +29,11 @@ def join(steps: Sequence[xr.Dataset]) -> xr.Dataset:
         Time comes first in every variable. ``timestep`` lies along it; other coordinates do so
         where they change.
 
+    Raises
+    ------
+    ValueError
+        When a dimension has different sizes, as in a mesh that refines.
+
     Examples
     --------
     >>> import xarray as xr
@@ -39,6 +44,7 @@ def join(steps: Sequence[xr.Dataset]) -> xr.Dataset:
     if len(steps) == 1:
         clock = _clock(steps[0])
         return steps[0].drop_vars(list(clock)).expand_dims(TIME).assign_coords(clock)
+    _check_sizes(steps)
     return xr.concat(
         steps,
         dim=TIME,
@@ -80,6 +86,18 @@ def slide(
         window.append(copied(step) if is_live and length > 1 else step)
         if position >= length - 1 and (position - length + 1) % every == 0:
             yield join(window)
+
+
+def _check_sizes(steps: Iterable[xr.Dataset]) -> None:
+    first: dict[Any, int] = {}
+    for step in steps:
+        for dim, size in step.sizes.items():
+            if first.setdefault(dim, size) != size:
+                raise ValueError(
+                    f"steps have {first[dim]} and {size} points along {dim!r} and cannot be put "
+                    "side by side; represent them by fields of one shape first, with a "
+                    "RepresentedStream."
+                )
 
 
 def _clock(step: xr.Dataset) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from dask_exa.apps import coddex
 from dask_exa.apps.coddex import USE_CASE, CrystalFields
 from dask_exa.inputs import open_stream
 from dask_exa.inputs.represented import RepresentedStream
+from dask_exa.inputs.windows import join
 
 SMALL = {"shape": (9, 9, 9), "n_grains": 8}
 
@@ -104,6 +105,16 @@ def test_lazy_steps_are_represented_where_they_are(monkeypatch):
     assert "imbalance" not in parts.coords  # too large to be read whole
     xr.testing.assert_allclose(parts.compute(), expected.drop_vars("imbalance"))
     assert USE_CASE.detector(open_stream("crystal", **SMALL)).observe(parts).alarms == []
+
+
+def test_steps_with_and_without_load_are_kept_as_one_data_set():
+    loaded = next(iter(open_stream("crystal", **SMALL)))
+    unloaded = (0.0 * loaded).assign_coords(time=0.0, timestep=0)
+    represent = CrystalFields()
+    kept = join([represent(unloaded), represent(loaded)])  # as in the checkpoint of a run
+    assert kept.imbalance.dims == ("time",)
+    assert np.isnan(kept.imbalance[0])
+    assert 0 < kept.imbalance[1] < 1e-5
 
 
 def test_other_data_are_not_taken_for_crystals():

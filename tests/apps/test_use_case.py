@@ -73,5 +73,25 @@ def test_variables_choose_among_what_is_made(case, source, tmp_path):
     variables = ("total", "potential")
     result = watch(str(path), tmp_path / "out", variables=variables, n_components=2)
     assert list(result.fields) == ["potential"]
-    assert list(drawn[-1][1].data_vars) == ["total", "potential"]
+    # pictures may need what is not learnt
+    assert list(drawn[-1][1].data_vars) == ["density", "potential", "total"]
     assert drawn[-1][1].total.values == pytest.approx(density[8].sum())
+
+
+def test_detectors_see_what_is_not_learnt(case, source, tmp_path, monkeypatch):
+    path, _ = source
+    seen, observe = [], FieldDetector.observe
+    monkeypatch.setattr(
+        FieldDetector, "observe", lambda self, step: (seen.append(step), observe(self, step))[1]
+    )
+    result = watch(str(path), tmp_path / "out", variables=("density",), n_components=2, detect=True)
+    assert list(result.fields) == ["density"]
+    assert list(seen[-1].data_vars) == ["density", "potential", "total"]
+
+
+def test_variables_that_cannot_be_learnt_are_named(case, source, tmp_path):
+    path, _ = source
+    with pytest.raises(ValueError, match=r"variables=\['flux'\] are not made of .* it has den"):
+        watch(str(path), tmp_path / "out", variables=("flux", "density"))
+    with pytest.raises(ValueError, match=r"\['total'\] .* no more values than components=2"):
+        watch(str(path), tmp_path / "out", variables=("total",), n_components=2)

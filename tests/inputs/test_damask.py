@@ -180,3 +180,29 @@ def test_the_codes_own_tensors(shared_data):
     assert isinstance(steps[0], xr.Dataset)
     assert float((force_imbalance(steps[-1].P) ** 2).mean() ** 0.5) < 1e-3
     assert {"grain", "K", "mu"} <= set(steps[0].coords)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("cell_to/phase", np.zeros(5), r"cell_to/phase of shape \(5,\) for \(2, 3, 4\) cells"),
+        ("geometry", None, "lacks a part of a result .*geometry"),
+        ("increment_10", None, "lacks a part of a result .*t/s"),
+        ("increment_5/phase/beta/mechanical/F", np.zeros((0, 3, 3)), "F of all cells, but of 0"),
+        ("increment_5/phase/beta/mechanical/F", None, "F of all cells, but of 0"),
+    ],
+)
+def test_parts_that_are_not_written_are_named(tmp_path, name, data, message):
+    path = tmp_path / "result.hdf5"
+    write_result(path)
+    with h5py.File(path, "a") as file:
+        del file[name]
+        if data is not None:
+            file[name] = data
+        elif name != "geometry":
+            file.create_group(name)
+    with (
+        pytest.raises((OSError, ValueError), match=message),
+        damask.open_result(str(path)) as stream,
+    ):
+        list(stream)

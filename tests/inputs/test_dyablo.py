@@ -324,3 +324,21 @@ def test_restart_fields_that_do_not_fit_the_octs_are_no_fields(real, tmp_path):
         file.create_group("fields/e_tot")
     with dyablo.open_snapshots(str(path)) as stream:
         assert stream.variables == ("rho_vx", "rho_vy", "rho_vz")
+
+
+def test_a_file_without_all_variables_of_the_first_is_left_out(tmp_path):
+    for iteration in range(3):
+        _write(tmp_path / f"a_iter{iteration:07d}.h5", iteration=iteration)
+    with h5py.File(tmp_path / "a_iter0000000.h5", "a") as file:
+        file["e_tot"] = file["rho"][:]
+    with h5py.File(tmp_path / "a_iter0000002.h5", "a") as file:
+        file["e_tot"] = file["rho"][:]
+        file["more"] = file["rho"][:]
+    with dyablo.open_snapshots(str(tmp_path)) as stream:
+        assert [(int(step.timestep), list(step)) for step in stream] == [
+            (0, ["e_tot", "rho"]),
+            (2, ["e_tot", "rho"]),
+        ]
+    assert "a_iter0000001.h5 was left out: variables=['e_tot'] are not in" in stream.faults[0]
+    with pytest.raises(ValueError, match=r"variables=\['flux'\] are not in"):
+        dyablo.open_snapshots(str(tmp_path), variables=("flux",))

@@ -172,6 +172,20 @@ def test_damaged_steps_are_left_out_with_a_note(tmp_path):
     assert "(2, 5, 8), which is not that of the mesh" in stream.faults[1]
 
 
+def test_groups_and_empty_times_in_place_of_data(tmp_path):
+    for number in range(3):
+        write_reduced(tmp_path, number)
+    with h5py.File(tmp_path / "VOICEXX_00001.h5", "a") as file:
+        del file["fdistribu"]
+        file.create_group("fdistribu")
+    with h5py.File(tmp_path / "VOICEXX_00002.h5", "a") as file:
+        del file["time_saved"]
+        file["time_saved"] = np.zeros(0)
+    with open_run(str(tmp_path)) as stream:
+        assert [(int(step.timestep), float(step.time)) for step in stream] == [(0, 0.0), (2, 2.0)]
+    assert "VOICEXX_00001.h5 has none of" in stream.faults[0]
+
+
 def test_what_is_wrong_is_told(tmp_path):
     path = tmp_path / "fdistribu_5D_output.h5"
     write_5d(path, with_potential=False)

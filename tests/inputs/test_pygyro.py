@@ -144,3 +144,12 @@ def test_particles_and_norm_are_those_of_the_codes_own_diagnostics(shared_data):
     assert sums.l2_norm == pytest.approx(start[2], rel=1e-7)
     assert sums.largest == pytest.approx(start[6], rel=1e-6)
     assert sums.kinetic_energy == pytest.approx(start[7], rel=1e-5)
+
+
+@pytest.mark.parametrize("written", ["", '{"rMin": 0.1, "rM', "{}", "[]"])
+def test_parameters_that_are_not_written_yet_leave_the_mesh_out(tmp_path, written):
+    write(tmp_path, 0)
+    (tmp_path / "initParams.json").write_text(written)
+    with pygyro.open_run(str(tmp_path)) as stream:
+        (step,) = stream
+    assert set(step.coords) == {"time", "timestep"}

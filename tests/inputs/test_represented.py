@@ -44,14 +44,7 @@ def test_a_function_does_not_read_what_is_skipped():
     assert (stream.dims, stream.sizes, len(stream)) == (("y",), {"y": 6}, 6)
 
 
-def test_variables_are_chosen_and_errors_name_them():
-    stream = RepresentedStream(stream_of(make_steps(2)), Sum(), ["mean"])
-    assert stream.variables == ("mean",)
-    assert [list(step.data_vars) for step in stream] == [["mean"], ["mean"]]
-    with pytest.raises(
-        ValueError, match=r"variables=\['flux'\] are not made of 'made'; it has den"
-    ):
-        RepresentedStream(stream_of(make_steps(2)), Sum(), ["flux"])
+def test_a_source_without_steps_is_an_error():
     empty = stream_of(make_steps(1))
     empty.read = lambda start=0: iter(())
     with pytest.raises(ValueError, match="'made' has no steps"):

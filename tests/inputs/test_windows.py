@@ -51,3 +51,11 @@ def test_copy_is_independent(chunks):
 def test_wrong_lengths_are_named(options):
     with pytest.raises(ValueError, match="must be an int of at least 1"):
         stream_of(make_steps(2)).windows(**options)
+
+
+def test_steps_of_a_mesh_that_refines_have_no_windows():
+    steps = make_steps(2)
+    steps[1] = steps[1].isel(y=slice(4))
+    windows = stream_of(steps).windows(2)
+    with pytest.raises(ValueError, match=r"steps have 6 and 4 points along 'y' .* RepresentedS"):
+        next(windows)

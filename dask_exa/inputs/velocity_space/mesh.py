@@ -84,6 +84,9 @@ class PhaseSpace:
                 f"velocity={chosen} and weights={list(weights)} must name dimensions of f, one "
                 f"velocity or more; f has {dims}."
             )
+        empty = [dim for dim in dims if not f.sizes[dim]]
+        if empty:
+            raise ValueError(f"f has no points along {empty}; leave such parts out.")
         points = {dim: _points(f, dim, dim in chosen) for dim in dims}
         default = {dim: _weights(points[dim], dim, dim in chosen) for dim in dims}
         given = {dim: np.asarray(values, dtype=np.float64) for dim, values in weights.items()}

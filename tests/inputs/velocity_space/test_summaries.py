@@ -273,6 +273,7 @@ def test_no_particles_give_no_mean():
         (lambda f: summarize(f[:3], PhaseSpace.of(f), start={"tor1": 3}), "'tor1'"),
         (lambda f: summarize(f[0], PhaseSpace.of(f)), "its mesh"),
         (lambda f: marginal(f, ["phi"]), "keep="),
+        (lambda f: summarize(f[:0]), "no points along \\['tor1'\\]"),
     ],
 )
 def test_what_does_not_fit_is_told(change, message):
