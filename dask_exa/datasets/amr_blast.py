@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import xarray as xr
 
+from dask_exa._parameters import check_choice
 from dask_exa.datasets import _euler
 from dask_exa.datasets._amr_blast_parameters import AmrBlastParameters, BlastInjection
 from dask_exa.datasets._block_tree import BlockTree
 from dask_exa.datasets._injection import injections_by_timestep
+from dask_exa.datasets._simulation import ON_NAN, Simulation
 
 _AXES = ("x", "y", "z")
 _GHOSTS = 2
@@ -16,7 +18,7 @@ _STEPS_PER_MESH = 2
 """A shock crosses one cell a step at most, and refines a block from its two ghost cells on."""
 
 
-class AmrBlast:
+class AmrBlast(Simulation):
     """Simulation of a point explosion in a gas, on blocks of cells that refine and coarsen.
 
     A periodic box of gas at rest with all energy in a small ball in its middle. A shock runs
@@ -70,8 +72,7 @@ class AmrBlast:
     """
 
     def __init__(self, parameters=None, *, on_nan="raise", inject=None, seed=0, **changes):
-        if on_nan not in ("raise", "yield"):
-            raise ValueError(f"on_nan={on_nan!r} is unknown; pass 'raise' or 'yield'.")
+        check_choice("on_nan", on_nan, ON_NAN)
         self.parameters = dataclasses.replace(parameters or AmrBlastParameters(), **changes)
         self.on_nan, self.seed = on_nan, seed
         self.timestep, self.iteration, self.time, self._dt = 0, 0, 0.0, np.nan
@@ -131,21 +132,6 @@ class AmrBlast:
     def fields(self):
         """xarray.Dataset: the state as a frame; an injection into the output is not in it."""
         return self._frame(self.conserved.copy(), {"injected": self._fault})
-
-    def run(self, n_timesteps):
-        """Yield the next frames.
-
-        Parameters
-        ----------
-        n_timesteps : int
-
-        Yields
-        ------
-        xarray.Dataset
-            See `advance`.
-        """
-        for _ in range(n_timesteps):
-            yield self.advance()
 
     @np.errstate(all="ignore")  # told by on_nan instead
     def advance(self):

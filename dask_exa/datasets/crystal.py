@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import xarray as xr
 
+from dask_exa._parameters import check_choice
 from dask_exa.datasets._crystal_grains import (
     from_mandel,
     random_rotations,
@@ -15,13 +16,14 @@ from dask_exa.datasets._crystal_parameters import CrystalInjection, CrystalParam
 from dask_exa.datasets._crystal_slip import SlippingCrystal
 from dask_exa.datasets._equilibrium import CompatibleStrains, solve, solve_by_descent
 from dask_exa.datasets._injection import injections_by_timestep
+from dask_exa.datasets._simulation import ON_NAN, Simulation
 
 _DIMS = ("x", "y", "z")
 _LONG_NAMES = {"strain": "strain", "stress": "Cauchy stress", "slip": "accumulated plastic slip"}
 _MAX_DESCENT = 200
 
 
-class Crystal:
+class Crystal(Simulation):
     """Small-strain simulation of a periodic polycrystal, one load increment at a time.
 
     Grains are Voronoi cells of random orientation, cubic in elasticity and with the slip systems
@@ -86,8 +88,7 @@ class Crystal:
         workers=1,
         **changes,
     ):
-        if on_nan not in ("raise", "yield"):
-            raise ValueError(f"on_nan={on_nan!r} is unknown; pass 'raise' or 'yield'.")
+        check_choice("on_nan", on_nan, ON_NAN)
         self.parameters = dataclasses.replace(parameters or CrystalParameters(), **changes)
         self.on_nan, self.timestep = on_nan, 0
         shape, n_grains = self.parameters.shape, self.parameters.n_grains
@@ -141,21 +142,6 @@ class Crystal:
         stress = _to_field(self._memory.stress, self.parameters.shape)
         label = {"injected": "", "imbalance": self._space.imbalance(stress)}
         return self._frame(self._tensors(self._strain, self._memory), label)
-
-    def run(self, n_timesteps):
-        """Yield the next increments.
-
-        Parameters
-        ----------
-        n_timesteps : int
-
-        Yields
-        ------
-        xarray.Dataset
-            See `advance`.
-        """
-        for _ in range(n_timesteps):
-            yield self.advance()
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # told by on_nan instead
     def advance(self):

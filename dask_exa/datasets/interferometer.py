@@ -11,13 +11,14 @@ from dask_exa.datasets._interferometer_injection import (
     INTERFERENCE,
     InterferometerInjection,
 )
+from dask_exa.datasets._simulation import ON_NAN, Simulation
 from dask_exa.datasets._sky import Sky
 from dask_exa.datasets._stations import beams, check_stations, draw_stations
 
 _SECONDS_PER_DAY = 86400.0
 
 
-class Interferometer:
+class Interferometer(Simulation):
     """Simulation of the visibilities of point sources, with what disturbs them.
 
     The sky turns over the stations, whose signals are delayed so that one point of it, the phase
@@ -111,7 +112,7 @@ class Interferometer:
     ):
         check_count("n_stations", n_stations, least=2)
         check_count("n_channels", n_channels)
-        check_choice("on_nan", on_nan, ("raise", "yield"))
+        check_choice("on_nan", on_nan, ON_NAN)
         positive = {"frequency": frequency, "channel_width": channel_width, "interval": interval}
         for name, value in positive.items():
             check_positive(name, value)
@@ -138,11 +139,6 @@ class Interferometer:
     def fields(self):
         """xarray.Dataset: the last dump; before the first one, a dump without any event."""
         return self._dump()
-
-    def run(self, n_timesteps):
-        """Yield the next dumps, see `advance`."""
-        for _ in range(n_timesteps):
-            yield self.advance()
 
     def advance(self):
         """Go on by one dump.

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import xarray as xr
 
+from dask_exa._parameters import check_choice
 from dask_exa.datasets._injection import injections_by_timestep
+from dask_exa.datasets._simulation import ON_NAN, Simulation
 from dask_exa.datasets._slabs import Slab, WholeBox
 from dask_exa.datasets._spectral import SpectralGrid, positions
 from dask_exa.datasets._tokam2d_equations import (
@@ -31,7 +33,7 @@ from dask_exa.datasets._tokam2d_state import (
 )
 
 
-class Tokam2D:
+class Tokam2D(Simulation):
     """Pseudo-spectral simulation of the models of Tokam2D.
 
     Density and potential on a doubly periodic box, advanced by RK4 with products in real space.
@@ -100,8 +102,7 @@ class Tokam2D:
     def __init__(
         self, state, *, check_stability=True, on_nan="raise", inject=None, workers=1, comm=None
     ):
-        if on_nan not in ("raise", "yield"):
-            raise ValueError(f"on_nan={on_nan!r} is unknown; pass 'raise' or 'yield'.")
+        check_choice("on_nan", on_nan, ON_NAN)
         self.parameters = state.parameters
         self.timestep = state.timestep
         self._start_time = state.start_time
@@ -259,22 +260,6 @@ class Tokam2D:
         y, x = positions(self.parameters.shape, self.parameters.length)
         frame = xr.Dataset(coords=coordinates(y, x, self.time, self.parameters.time_step))
         return {str(name): coordinate for name, coordinate in frame.coords.items()}
-
-    def run(self, n_timesteps):
-        """Yield the next frames, the first one after one output interval.
-
-        Parameters
-        ----------
-        n_timesteps : int
-            Number of frames.
-
-        Yields
-        ------
-        xarray.Dataset
-            See `advance`.
-        """
-        for _ in range(n_timesteps):
-            yield self.advance()
 
     @np.errstate(over="ignore", invalid="ignore")  # told by on_nan instead
     def advance(self):

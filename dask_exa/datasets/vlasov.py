@@ -6,7 +6,9 @@ import numpy as np
 import scipy.fft
 import xarray as xr
 
+from dask_exa._parameters import check_choice
 from dask_exa.datasets._injection import injections_by_timestep
+from dask_exa.datasets._simulation import ON_NAN, Simulation
 from dask_exa.datasets._vlasov_parameters import VlasovInjection, VlasovParameters
 
 _DAMPING_POWER = 8
@@ -15,7 +17,7 @@ _LONG_NAMES = {"f": "distribution function", "potential": "electrostatic potenti
 _UNITS = {"x": "lambda_D", "y": "lambda_D", "vx": "v_th", "vy": "v_th", "mu": "T"}
 
 
-class Vlasov:
+class Vlasov(Simulation):
     """Simulation of electrons that move in their own electric field before ions at rest.
 
     A small stand-in for codes of gyrokinetic plasma such as Gysela: the distribution function is
@@ -74,8 +76,7 @@ class Vlasov:
     def __init__(
         self, parameters=None, *, seed=0, on_nan="raise", inject=None, workers=1, **changes
     ):
-        if on_nan not in ("raise", "yield"):
-            raise ValueError(f"on_nan={on_nan!r} is unknown; pass 'raise' or 'yield'.")
+        check_choice("on_nan", on_nan, ON_NAN)
         self.parameters = dataclasses.replace(parameters or VlasovParameters(), **changes)
         self.on_nan, self.workers, self.timestep = on_nan, workers, 0
         self._injections = injections_by_timestep(inject, VlasovInjection)
@@ -133,22 +134,6 @@ class Vlasov:
     def potential(self):
         """Electrostatic potential (nx[, ny]) of the state, in T/e."""
         return self._potential(self.f)
-
-    def run(self, n_timesteps):
-        """Yield the next frames, the first one after one output interval.
-
-        Parameters
-        ----------
-        n_timesteps : int
-            Number of frames.
-
-        Yields
-        ------
-        xarray.Dataset
-            See `advance`.
-        """
-        for _ in range(n_timesteps):
-            yield self.advance()
 
     @np.errstate(over="ignore", invalid="ignore")  # told by on_nan instead
     def advance(self):
