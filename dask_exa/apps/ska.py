@@ -69,9 +69,11 @@ class VisibilityDetector(BaseEstimator):
         """
         alarms = [*_of_channels(step), *_of_stations(step), *_of_sources(step)]
         scores = [float(step["channel_power"].max()) / step.attrs["channel_limit"]]
-        scores += [alarm.score for alarm in alarms]
         if np.isfinite(step.attrs["limit"]):
             scores.append(step.attrs["score"] / step.attrs["limit"])
+        if not alarms:  # what is above its limit was not confirmed, as in the first dumps
+            scores = [min(max(scores), 1.0)]
+        scores += [alarm.score for alarm in alarms]
         return Finding(alarms, max(scores), 1.0)
 
     def __sklearn_tags__(self):

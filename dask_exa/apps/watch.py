@@ -60,6 +60,7 @@ def watch(
     n_components : int, default=8
         Of the default estimator.
     variables : tuple of str, optional
+        To learn; of a use case, detector and pictures get all that it makes.
     n_steps : int, optional
         Steps to have seen at the end; by default all that come.
     checkpoint_every : int, default=32

@@ -99,3 +99,12 @@ def test_what_is_found_can_be_written_with_the_fields(tmp_path):
     fields[0].to_zarr(tmp_path / "fields.zarr", zarr_format=3, consolidated=False)
     back = xr.open_zarr(tmp_path / "fields.zarr", consolidated=False)
     assert back.attrs["waterfall"] == fields[0].attrs["waterfall"]
+
+
+def test_score_is_above_its_limit_where_there_is_an_alarm_only(shared_data):
+    with open_stream(shared_data / "ska/low16.vis") as stream:  # without noise
+        represented = RepresentedStream(stream, USE_CASE.represent)
+        detector = USE_CASE.detector(represented)
+        found = [detector.observe(step) for step in represented]
+    assert len(found) == 20
+    assert all(not one.alarms and one.score <= one.limit for one in found)
