@@ -145,7 +145,7 @@ def _quantiles_of_repeated(values, order, weights, unit, positions, quantiles):
                 i += 1
                 low, value = value, np.float64(values[f, order[f, i]])
             share = min(1.0, (position - start + unit) / unit)
-            quantiles[level, f] = value if share == 1 else low + share * (value - low)
+            quantiles[level, f] = value if share == 1 else min(value, low + share * (value - low))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -167,7 +167,8 @@ def _quantiles_of_thinned(values, order, weights, lowest, highest, total, positi
                     middle = start + weights[order[f, i]] / 2
                     value = np.float64(values[f, order[f, i]])
             share = (position - before) / (middle - before) if middle > before else 1.0
-            quantiles[level, f] = low + min(share, 1.0) * (value - low)
+            # rounding would take it beyond the value that the next interval begins with
+            quantiles[level, f] = min(value, low + min(share, 1.0) * (value - low))
 
 
 def quantile_ranks(X: np.ndarray, quantiles: np.ndarray) -> np.ndarray:

@@ -146,6 +146,17 @@ def test_quantiles_of_thinned_values_lie_between_the_middles_of_their_weights(da
         np.testing.assert_allclose(found[:, f], wanted, rtol=0, atol=1e-13)
 
 
+def test_quantiles_never_fall_by_rounding():
+    random = np.random.default_rng(3)
+    for _ in range(300):
+        values = random.integers(-5, 6, size=(3, 15)) / 3
+        weights = random.integers(1, 5, size=15).astype(float)
+        ends = values.min(axis=1) - 1, values.max(axis=1) + 2
+        levels = np.linspace(0, 1, 13)
+        found = kernels.weighted_quantiles(values, weights, ends, levels, repeated=False)
+        assert np.all(np.diff(found, axis=0) >= 0)
+
+
 @DTYPES
 @given(data=st.data())
 def test_ranks_are_the_mean_of_interpolating_up_and_down(dtype, data):
