@@ -298,6 +298,61 @@ def insitu(simulation: str, out: str | None, **options: Any) -> None:
     _finish(app.insitu(launch, out or "out", **renamed, **options))
 
 
+_BOUNDS = {
+    "rel": "Largest error of a value, relative to the range of its block.",
+    "abs": "Largest error of a value, in its units.",
+    "l2": "Norm of the error, relative to the norm of the block.",
+    "psnr": "Least peak signal-to-noise ratio of a block, in dB.",
+}
+
+
+@main.command()
+@click.argument("source")
+@click.argument("out", type=click.Path(file_okay=False))
+@_together(
+    *(
+        click.option(f"--{kind}", type=float, help=text, metavar="X")
+        for kind, text in _BOUNDS.items()
+    )
+)
+@click.option("--variable", "variables", multiple=True, metavar="NAME", help="Repeatable.")
+@click.option("--steps", type=click.IntRange(1), help="Steps of the store at the end.")
+@click.option("--steps-per-chunk", type=click.IntRange(1), help="Default: 16, or 16 MiB.")
+@click.option("--resume", is_flag=True, help="Go on behind the last whole step of the store.")
+def compress(source: str, out: str, **arguments: Any) -> None:
+    """Compress the steps of SOURCE into a zarr store, within a bound on the error.
+
+    SOURCE is what `watch` takes. OUT is a new folder that xarray.open_zarr reads wherever dask-exa
+    is installed, also while it grows; Ctrl-C leaves it whole, up to the last step. Say with one of
+    --rel, --abs, --l2 and --psnr which error is allowed; --abs 0 keeps every bit.
+    """
+    from dask_exa.apps import compress as app
+
+    bound = app.one_bound({kind: arguments.pop(kind) for kind in _BOUNDS})
+    renamed = {"n_steps": arguments.pop("steps")}
+    arguments["variables"] = arguments["variables"] or None
+    result = app.compress(source, out, bound, **renamed, **arguments)
+    click.echo(app.as_text(result.summaries))
+    click.echo(result.path)
+    _exit(result.interrupted)
+
+
+@main.command("inspect")
+@click.argument("store", type=click.Path(exists=True, file_okay=False))
+@click.option("--source", help="What the store was made from, for pictures before and after.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False), help="The page. Default: beside STORE, .html."
+)
+def inspect_store(store: str, source: str | None, out: str | None) -> None:
+    """Show what became of the variables of a compressed STORE, and write a page about it."""
+    from dask_exa.apps import compress as app
+    from dask_exa.apps.inspect_store import inspect
+
+    result = inspect(store, source=source, out=out)
+    click.echo(app.as_text(result.summaries))
+    click.echo(os.path.relpath(result.page) if _is_below(result.page) else result.page)
+
+
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @_cluster

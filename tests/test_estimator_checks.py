@@ -11,6 +11,7 @@ from sklearn.utils import get_tags
 import dask_exa.compose
 from dask_exa.anomaly import FieldDetector, FieldMonitor
 from dask_exa.base import MergeableEstimator
+from dask_exa.compression import FieldCompressor
 from dask_exa.decomposition import IncrementalPCA
 from dask_exa.inputs.amr import LeafFeatures
 from dask_exa.inputs.velocity_space import TensorProjection, VelocitySpaceFeatures
@@ -44,8 +45,8 @@ def checked_pairs():
 def test_no_public_estimator_is_left_out():
     checked = {type(estimator) for estimator, _ in checked_pairs()}
     assert checked == {*PUBLIC} >= {IncrementalPCA, *OF_STEPS}
-    folders = ("anomaly", "cluster", "compose", "decomposition", "inputs", "preprocessing")
-    assert {cls.__module__.split(".")[1] for cls in PUBLIC} == {*folders}
+    folders = {"anomaly", "cluster", "compose", "compression", "decomposition", "inputs"}
+    assert {cls.__module__.split(".")[1] for cls in PUBLIC} == {*folders, "preprocessing"}
 
 
 @pytest.mark.parametrize("cls", WITHOUT_MATRICES, ids=lambda cls: cls.__name__)
@@ -92,7 +93,7 @@ def test_estimators_merge(cls):
     if cls in LEARN_NOTHING:
         pytest.skip("learns nothing")
     of_others = {getattr(dask_exa.compose, name) for name in dask_exa.compose.__all__}
-    assert issubclass(cls, MergeableEstimator) or cls in {FieldMonitor, *of_others}
+    assert issubclass(cls, MergeableEstimator) or cls in {FieldCompressor, FieldMonitor, *of_others}
 
 
 @pytest.mark.parametrize("cls", sorted(OF_STEPS, key=lambda cls: cls.__name__))

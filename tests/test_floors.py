@@ -42,6 +42,7 @@ EXTRAS = {
     "ml": {"dask_ml"},
     "deisa": {"deisa"},
     "dashboard": {"bokeh"},
+    "compression": {"pcodec", "pysz", "zfpy"},
 }
 PURE = {"kernels", "summaries"}
 MAX_LINES = 400

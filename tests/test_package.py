@@ -50,6 +50,7 @@ PAGES = [
     "docs/adaptive-meshes.md",
     "docs/anomaly-detection.md",
     "docs/clustering-and-pipelines.md",
+    "docs/compression.md",
     "docs/crystals.md",
     "docs/data-of-codes.md",
     "docs/interference.md",

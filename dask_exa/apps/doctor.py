@@ -19,7 +19,7 @@ from dask_exa.apps.speed import copy_speed, gemm_speed, gemm_speed_with
 from dask_exa.inputs.interrupt import handlers_kept
 from dask_exa.report.summary import installed_versions, required_distributions
 
-EXTRAS = ("gpu", "mpi", "hpc", "radio", "torch", "sbi", "ml", "deisa", "dashboard")
+EXTRAS = ("gpu", "mpi", "hpc", "radio", "torch", "sbi", "ml", "deisa", "dashboard", "compression")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 # OpenBLAS has kernels for these; what it takes for an unknown CPU is often an older one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
@@ -64,34 +64,23 @@ class Report:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the page; an interruption leaves an earlier one whole."""
-        title = escape(f"{self.result.source}: dask-exa {self.result.command}")
-        page = (
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
-            f"<title>{title}</title>\n<style>body{{margin:0;background:#fff}}</style>\n</head>\n"
-            f"<body>\n{self._repr_html_()}\n</body>\n</html>\n"
-        )
-        path = Path(path)
-        part = path.with_name(path.name + ".part")
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
+        title = f"{self.result.source}: dask-exa {self.result.command}"
+        save_page(path, title, self._repr_html_())
 
     def _repr_html_(self) -> str:
-        return "\n".join(
-            [f"<style>{_CSS}</style>", '<main class="exa">', *self._parts(), "</main>"]
-        )
+        return main_element(self._parts())
 
     def _parts(self) -> Iterator[str]:
         result = self.result
         yield _head(result)
         yield from _alarms(result)
         for title, figure in result.figures:
-            yield _image(figure, title, escape(title))
+            yield image_element(figure, title, escape(title))
         for field in result.fields.values():
             yield from _field(field, result)
         if any(np.isfinite(field.error_at_the_time).any() for field in result.fields.values()):
             yield "<h2>Reconstruction error</h2>"
-            yield _image(
+            yield image_element(
                 figures.draw_errors(result),
                 "Reconstruction error over time.",
                 "‖x − x′‖ / ‖x‖ of each step x. Lines: when it came, in the basis of the steps "
@@ -100,14 +89,33 @@ class Report:
             )
         if result.n_steps:
             yield "<h2>Cost</h2>"
-            yield _image(
+            yield image_element(
                 figures.draw_costs(result),
                 "Seconds and bytes per step.",
                 "Left: where the time of each step went. Right: bytes that a step brings, and "
                 "bytes that are held of all steps so far.",
             )
         yield "<h2>The run</h2>"
-        yield _table(_facts(result))
+        yield table_element(_facts(result))
+
+
+def save_page(path: str | os.PathLike[str], title: str, body: str) -> None:
+    """Write a page that needs no other file; an interruption leaves an earlier one whole."""
+    page = (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>body{{margin:0;background:#fff}}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    part.write_text(page, encoding="utf-8")
+    part.replace(path)
+
+
+def main_element(parts: Iterable[str]) -> str:
+    """Return parts of a page in its style."""
+    return "\n".join([f"<style>{_CSS}</style>", '<main class="exa">', *parts, "</main>"])
 
 
 def _head(result: RunResult) -> str:
@@ -116,16 +124,21 @@ def _head(result: RunResult) -> str:
         state, kind = "stopped at an alarm", " stopped"
     if result.faults and not result.interrupted:
         state, kind = "with faults", " stopped"
-    cards = "".join(
-        f'<div class="card"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
-        for name, value in _key_figures(result)
-    )
     return (
         f'<p class="about">dask-exa {escape(result.command)} '
         f'<span class="mark{kind}">{state}</span></p>\n<h1>{escape(result.source)}</h1>\n'
         f'<p class="about">{escape(result.started)} to {escape(result.finished)}</p>\n'
-        f'<div class="cards">{cards}</div>'
+        f"{card_elements(_key_figures(result))}"
     )
+
+
+def card_elements(key_figures: Iterable[tuple[str, str]]) -> str:
+    """Return key figures as cards: pairs of a name and a text."""
+    cards = "".join(
+        f'<div class="card"><b>{escape(value)}</b><span>{escape(name)}</span></div>'
+        for name, value in key_figures
+    )
+    return f'<div class="cards">{cards}</div>'
 
 
 def _key_figures(result: RunResult) -> Iterator[tuple[str, str]]:
@@ -159,7 +172,7 @@ def _alarms(result: RunResult) -> Iterator[str]:
     if not result.alarms:
         yield f"<p>No alarm in {result.n_steps} steps.</p>"
     if result.n_steps:
-        yield _image(
+        yield image_element(
             alarms.draw_scores(result, result.detection),
             "Score of each step, the limit, and the alarms.",
             "Score of the most abnormal part of each step, and the limit above which there is an "
@@ -167,7 +180,7 @@ def _alarms(result: RunResult) -> Iterator[str]:
             "that raised alarms.",
         )
     for picture in result.detection.pictures:
-        yield _image(
+        yield image_element(
             alarms.draw_picture(picture, result.time_units),
             f"The field at the alarm of step {picture.alarm.step}.",
             f"{escape(_sentence(picture.alarm.reason))} {picture.note}",
@@ -205,22 +218,22 @@ def _field(field: FieldResult, result: RunResult) -> Iterator[str]:
         if truncation:
             text += f" Truncation has left out at most {float(truncation):.2g} of the norm of"
             text += " the centred steps."
-        yield _image(figures.draw_variance(field), f"Explained variance of {name}.", text)
+        yield image_element(figures.draw_variance(field), f"Explained variance of {name}.", text)
     if field.modes is not None:
-        yield _image(
+        yield image_element(
             figures.draw_modes(field, field.modes),
             f"Leading modes of {name}.",
             f"Leading modes of {name}, on one colour scale. {field.note}",
         )
     if field.coefficients.size:
-        yield _image(
+        yield image_element(
             figures.draw_coefficients(field, result),
             f"Coefficients of {name} over time.",
             "Coefficients of the steps in the basis at the end. They were made when the step came "
             f"and turned with the basis since. {_stored(field)}",
         )
     if field.pictures:
-        yield _image(
+        yield image_element(
             figures.draw_pictures(field, result.time_units),
             f"Original, reconstruction and difference of {name}.",
             "The first, a middle and the last step kept, beside what the basis at the end makes of "
@@ -239,7 +252,8 @@ def _stored(field: FieldResult) -> str:
     )
 
 
-def _image(figure: figures.Figure, alternative: str, caption: str) -> str:
+def image_element(figure: figures.Figure, alternative: str, caption: str) -> str:
+    """Return a figure with its caption, which is HTML."""
     data = base64.b64encode(figures.figure_png(figure)).decode("ascii")
     width = round(figure.get_figwidth() * 108)
     return (
@@ -266,6 +280,7 @@ def _facts(result: RunResult) -> Iterator[tuple[str, str]]:
     yield "versions", ", ".join(f"{n} {v}" for n, v in installed_versions().items())
 
 
-def _table(rows: Iterator[tuple[str, str]]) -> str:
+def table_element(rows: Iterable[tuple[str, str]]) -> str:
+    """Return rows of a name and a text."""
     body = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
     return f'<div class="scroll"><table>{body}</table></div>'

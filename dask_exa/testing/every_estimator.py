@@ -23,6 +23,7 @@ from dask_exa.compose import (
     StreamingColumnTransformer,
     StreamingPipeline,
 )
+from dask_exa.compression import Bound, FieldCompressor
 from dask_exa.decomposition import IncrementalPCA
 from dask_exa.preprocessing import StandardScaler
 from dask_exa.testing.estimator_checks import examples_of, parametrize_with_every_check
@@ -31,6 +32,7 @@ ARGUMENTS: dict[type, dict[str, Any]] = {
     Birch: {"n_clusters": 1},  # the checks' samples make one or two subclusters
     Ensemble: {"estimator": DecisionTreeClassifier(random_state=0)},
     FederatedAverage: {"estimator": SGDClassifier(random_state=0)},
+    FieldCompressor: {"bound": Bound("rel", 1e-3)},
     PerBlock: {"estimator": IsolationForest(n_estimators=10, random_state=0)},
     StreamingColumnTransformer: {
         "transformers": [("scale", StandardScaler(), [0])],
