@@ -132,9 +132,13 @@ def _open(
     if use_case is not None:
         fields = RepresentedStream(stream, use_case.represent)
         return fields, Album(use_case, fields)
+    if variables is None and n_threads == 1:
+        return stream, None
     stream.close()
+    if n_threads == 1:
+        return open_stream(source, variables=variables), None
     with open_stream(source, variables=variables) as whole:
-        chunks = column_chunks(whole.sizes, n_threads) if n_threads > 1 else None
+        chunks = column_chunks(whole.sizes, n_threads)
     return open_stream(source, chunks, variables=variables), None
 
 

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
 from dask_exa.inputs.stream import Stream
+
+
+def open_all(
+    open_steps: Callable[..., Stream], path: str | os.PathLike[str], chunks: Any, **options: Any
+) -> xr.Dataset:
+    """Open all steps of a source, lazily.
+
+    Parameters
+    ----------
+    open_steps : callable
+        ``open_steps(source, chunks=, **options)`` of a reader.
+    path : path-like
+    chunks : optional
+        How to split steps, as for `dask_exa.inputs.open_stream`; None for not at all.
+    **options
+        Of the reader.
+
+    Returns
+    -------
+    xarray.Dataset
+        See `stack_steps`.
+    """
+    chunks = {} if chunks is None else chunks
+    return stack_steps(open_steps(os.fspath(path), chunks=chunks, **options))
 
 
 def stack_steps(stream: Stream) -> xr.Dataset:

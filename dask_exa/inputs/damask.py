@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from dask_exa.inputs import hdf5
-from dask_exa.inputs.all_steps import stack_steps
+from dask_exa.inputs.all_steps import open_all
 from dask_exa.inputs.arrays import StoredArray, stream_arrays
 from dask_exa.inputs.stream import Stream
 
@@ -93,7 +93,7 @@ def open_damask(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
     xarray.Dataset
         Fields along ``time``, x, y, z and components.
     """
-    return stack_steps(open_result(os.fspath(path), chunks={} if chunks is None else chunks))
+    return open_all(open_result, path, chunks)
 
 
 class _Result:

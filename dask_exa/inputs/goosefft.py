@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from dask_exa.inputs import hdf5
-from dask_exa.inputs.all_steps import stack_steps
+from dask_exa.inputs.all_steps import open_all
 from dask_exa.inputs.arrays import StoredArray, stream_arrays
 from dask_exa.inputs.stream import Stream
 
@@ -106,7 +106,7 @@ def open_goosefft(path: str | os.PathLike[str], chunks: Any = None) -> xr.Datase
     xarray.Dataset
         Fields along ``time``, x, y, z and components.
     """
-    return stack_steps(open_tensors(os.fspath(path), chunks={} if chunks is None else chunks))
+    return open_all(open_tensors, path, chunks)
 
 
 def _named(array: StoredArray, n_steps: int, cells: tuple[int, ...]) -> StoredArray:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
-from dask_exa.inputs.all_steps import stack_steps
+from dask_exa.inputs.all_steps import open_all
 from dask_exa.inputs.step_files import (
     FollowedFolder,
     IncompleteFileError,
@@ -129,7 +129,7 @@ def open_gysela(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
     xarray.Dataset
         ``f`` and ``potential``, or moments, along ``time`` and the dimensions of the mesh.
     """
-    return stack_steps(open_run(os.fspath(path), chunks={} if chunks is None else chunks))
+    return open_all(open_run, path, chunks)
 
 
 class _Layout:

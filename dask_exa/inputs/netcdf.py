@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from scipy.io import netcdf_file
 
-from dask_exa.inputs.all_steps import stack_steps
+from dask_exa.inputs.all_steps import open_all
 from dask_exa.inputs.arrays import StoredArray, stream_arrays
 from dask_exa.inputs.stream import Stream
 
@@ -83,7 +83,7 @@ def open_netcdf(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
     xarray.Dataset
         Variables that share the time axis.
     """
-    return stack_steps(open_file(os.fspath(path), chunks={} if chunks is None else chunks))
+    return open_all(open_file, path, chunks)
 
 
 def _stored(path: str, name: str, variable: Any) -> StoredArray:

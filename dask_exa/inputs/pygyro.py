@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from dask_exa.inputs import hdf5
-from dask_exa.inputs.all_steps import stack_steps
+from dask_exa.inputs.all_steps import open_all
 from dask_exa.inputs.step_files import (
     FollowedFolder,
     IncompleteFileError,
@@ -119,7 +119,7 @@ def open_pygyro(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset:
     xarray.Dataset
         ``f`` and ``potential`` along ``time`` and the dimensions of the mesh.
     """
-    return stack_steps(open_run(os.fspath(path), chunks={} if chunks is None else chunks))
+    return open_all(open_run, path, chunks)
 
 
 def read_mesh(folder: Any) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:

@@ -13,7 +13,7 @@ import xarray as xr
 from dask_exa.datasets._spectral import positions
 from dask_exa.datasets._tokam2d_inputs import read_parameters, read_time_step
 from dask_exa.inputs import tokam2d
-from dask_exa.inputs.all_steps import stack_steps
+from dask_exa.inputs.all_steps import open_all
 from dask_exa.inputs.step_files import (
     FollowedFolder,
     Variable,
@@ -124,10 +124,9 @@ def open_tokam2d(path: str | os.PathLike[str], chunks: Any = None) -> xr.Dataset
     xarray.Dataset
         ``density`` and ``potential`` along ``time``, y and x.
     """
-    source, chunks = os.fspath(path), {} if chunks is None else chunks
-    if Path(source).is_dir():
-        return stack_steps(open_folder(source, chunks=chunks, timeout=0.0))
-    return stack_steps(tokam2d.open_fields(source, chunks=chunks))
+    if Path(path).is_dir():
+        return open_all(open_folder, path, chunks, timeout=0.0)
+    return open_all(tokam2d.open_fields, path, chunks)
 
 
 class _Constants:
