@@ -93,7 +93,7 @@ def watch(
         outputs.check_finished(out)
     with contextlib.ExitStack() as stack:
         client = stack.enter_context(connect(cluster)) if cluster else None
-        n_threads = 1 if client is None else sum(client.nthreads().values())
+        n_threads = 0 if client is None else sum(client.nthreads().values())
         stream, album = _open(source, variables, n_threads)
         stack.enter_context(stream)
         estimator = IncrementalPCA(n_components) if pipeline is None else load_pipeline(pipeline)
@@ -121,7 +121,10 @@ def watch(
 def _open(
     source: str, variables: tuple[str, ...] | None, n_threads: int
 ) -> tuple[Stream, Album | None]:
-    """Return the stream of fields to learn, and what draws it where it has a use case."""
+    """Return the stream of fields to learn, and what draws it where it has a use case.
+
+    Plain fields come in chunks for the threads of a cluster; without one they stay in memory.
+    """
     try:
         stream = open_stream(source)
     except ValueError:  # there are files that only open with some of their variables
@@ -132,10 +135,10 @@ def _open(
     if use_case is not None:
         fields = RepresentedStream(stream, use_case.represent)
         return fields, Album(use_case, fields)
-    if variables is None and n_threads == 1:
+    if variables is None and not n_threads:
         return stream, None
     stream.close()
-    if n_threads == 1:
+    if not n_threads:
         return open_stream(source, variables=variables), None
     with open_stream(source, variables=variables) as whole:
         chunks = column_chunks(whole.sizes, n_threads)

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from dask_exa.anomaly import FieldDetector
 from dask_exa.apps import use_cases
 from dask_exa.apps.use_case import UseCase
-from dask_exa.apps.watch import watch
+from dask_exa.apps.watch import _open, watch
 
 FAULT = 6
 drawn = []
@@ -95,3 +95,15 @@ def test_variables_that_cannot_be_learnt_are_named(case, source, tmp_path):
         watch(str(path), tmp_path / "out", variables=("flux", "density"))
     with pytest.raises(ValueError, match=r"\['total'\] .* no more values than components=2"):
         watch(str(path), tmp_path / "out", variables=("total",), n_components=2)
+
+
+@pytest.mark.parametrize("n_threads", [0, 1, 4])
+def test_plain_fields_are_split_for_the_threads_of_a_cluster_even_of_one(source, n_threads):
+    path, _ = source
+    stream, album = _open(str(path), None, n_threads)
+    with stream:
+        step = next(iter(stream))
+    assert album is None
+    assert (step.density.chunks is None) == (n_threads == 0)
+    if n_threads:
+        assert step.density.data.npartitions == n_threads
